@@ -1,0 +1,177 @@
+"""
+The nursery tree of the service, top to bottom. Nesting is the order of shutdown: the innermost ends first.
+
+    service
+    ├── keeper          schema, partitions, the lock of this process      (stops last)
+    ├── web             Hypercorn serving the Quart-Trio app
+    ├── ticks           statistics, once a second
+    ├── signals         SIGTERM, SIGINT; the drain time
+    └── supervisor      see collector.session.supervisor and collector.session.scope
+"""
+
+import random
+import secrets
+import signal
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+from urllib.parse import urlsplit
+
+import trio
+
+from collector import __version__
+from collector.clock import WallClock, system_clock
+from collector.config import Settings
+from collector.exchange.signing import Signer, load_private_key
+from collector.exchange.websocket import open_transport
+from collector.observe.hub import LiveHub
+from collector.observe.logs import get_logger
+from collector.observe.state import RecorderState
+from collector.session.scope import SessionContext
+from collector.session.supervisor import run_supervisor
+from collector.store.connection import open_connection
+from collector.store.embedded import open_embedded
+from collector.store.keeper import Retention, run_keeper
+from collector.web.app import make_app
+from collector.web.server import run_stats_ticks, serve_web
+
+DRAIN_S_MAX: Final = 15.0
+"""From the signal until what is left is given up to the writers' last flush; see railway.toml."""
+FLUSH_S_MAX: Final = 10.0
+
+_log = get_logger("service")
+
+
+async def run_service(
+    settings: Settings,
+    *,
+    on_ready: Callable[[list[str]], None] = lambda urls: None,
+    clock: WallClock = system_clock,
+    stopping: trio.Event | None = None,
+) -> bool:
+    """
+    Run until SIGTERM, SIGINT or `stopping`; True when everything received is in the database.
+
+    `on_ready` gets the URLs at which the web server answers. Raises StartError when the machine refuses the
+    port or the embedded database's folder; whatever else comes out is a bug.
+    """
+    stopping = stopping or trio.Event()
+    rng = random.Random()
+    async with open_database(settings.database_url) as database_url:
+        state = RecorderState(
+            clock=clock,
+            environment=settings.environment,
+            code_version=__version__,
+            is_simulated=settings.is_simulated,
+            sample_rate=settings.sample_rate,
+            market_tickers=settings.market_tickers,
+            started_us=clock(),
+        )
+        hub = LiveHub(state)
+        context = _session_context(settings, state, hub, database_url, rng, stopping)
+        async with trio.open_nursery() as store:
+            retention = Retention(settings.rows_retention_days, settings.raw_retention_days)
+            await store.start(
+                partial(run_keeper, database_url, context.recorder_key, retention, state.store, clock, rng)
+            )
+            async with trio.open_nursery() as web:
+                web_stopping = trio.Event()
+                app = make_app(
+                    state,
+                    hub,
+                    admin_token=settings.admin_token,
+                    allowed_origins=settings.allowed_origins,
+                    flush=partial(flush_backlogs, context),
+                )
+                urls = await web.start(
+                    partial(serve_web, app, settings.host, settings.port, shutdown=web_stopping)
+                )
+                web.start_soon(run_stats_ticks, state, hub, name="ticks")
+                on_ready(urls)
+                async with trio.open_nursery() as sources:
+                    await sources.start(watch_signals, stopping)
+                    sources.start_soon(limit_drain, stopping, sources.cancel_scope)
+                    await run_supervisor(context, settings.market_tickers)
+                    sources.cancel_scope.cancel(reason="everything is safe")
+                web_stopping.set()
+                web.cancel_scope.cancel(reason="the service stops")
+            store.cancel_scope.cancel(reason="the service stops")
+    return all(session.is_safe for session in state.sessions)
+
+
+async def watch_signals(
+    stopping: trio.Event, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Turn the first SIGTERM or SIGINT into `stopping`; later ones change nothing, the drain is bounded."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for number in signals:
+            _log.info("stopping", signal=signal.Signals(number).name)
+            stopping.set()
+
+
+async def limit_drain(stopping: trio.Event, sources: trio.CancelScope) -> None:
+    """Bound the time that an orderly end may take."""
+    await stopping.wait()
+    await trio.sleep(DRAIN_S_MAX)
+    _log.error("the drain time is over", seconds=DRAIN_S_MAX)
+    sources.cancel(reason="the drain time is over")
+
+
+async def flush_backlogs(context: SessionContext) -> int:
+    """Write what waits now; the number of frames that did. Waits until they are in, ten seconds at the most."""
+    waiting = sum(backlog.waiting_frames for backlog in context.backlogs)
+    for backlog in context.backlogs:
+        backlog.flush()
+    with trio.move_on_after(FLUSH_S_MAX):
+        while any(session.queued_frames and not session.is_safe for session in context.state.sessions):
+            await trio.sleep(0.01)
+    return waiting
+
+
+def _session_context(
+    settings: Settings,
+    state: RecorderState,
+    hub: LiveHub,
+    database_url: str,
+    rng: random.Random,
+    stopping: trio.Event,
+) -> SessionContext:
+    signer = Signer(settings.api_key_id, load_private_key(settings.private_key_pem))
+    path = urlsplit(settings.ws_url).path
+    pooled_url = settings.database_url_pooled
+    return SessionContext(
+        open_transport=partial(
+            open_transport,
+            settings.ws_url,
+            lambda: signer.headers("GET", path, state.clock() // 1000),
+            state.clock,
+        ),
+        connect_store=partial(
+            open_connection,
+            pooled_url or database_url,
+            prepared_statements=pooled_url is None,
+            application_name="collector-writer",
+        ),
+        state=state,
+        hub=hub,
+        clock=state.clock,
+        rng=rng,
+        # A key of its own for each process: PostgreSQL's advisory locks are named by a bigint.
+        recorder_key=secrets.randbits(62),
+        ws_url=settings.ws_url,
+        batch_rows=settings.batch_rows,
+        flush_interval_s=settings.flush_interval_s,
+        stopping=stopping,
+    )
+
+
+@asynccontextmanager
+async def open_database(database_url: str) -> AsyncGenerator[str]:
+    """The URL to connect to; an embedded PostgreSQL runs as long as the block."""
+    if not database_url.startswith("embedded:"):
+        yield database_url
+        return
+    async with open_embedded(database_url.removeprefix("embedded:")) as url:
+        yield url

@@ -1,0 +1,130 @@
+"""
+The door: arguments, logs, `trio.run`, exit codes.
+
+Exit status 0: done, everything received is in the database. 1: the machine or the database refused something,
+or something was lost. 2: settings or arguments are missing or wrong, and nothing was started.
+"""
+
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import NoReturn, TypeVar, cast
+
+import click
+import trio
+
+from collector import __version__
+from collector.config import read_database_url, read_settings
+from collector.errors import CollectorError, ConfigError
+from collector.observe.logs import set_up_logs
+from collector.simulator.cli import simulate
+
+_T = TypeVar("_T")
+
+SCHEMA_S_MAX = 60.0
+
+
+@click.group()
+@click.version_option(__version__, prog_name="collector")
+def main() -> None:
+    """Records Kalshi order books into PostgreSQL, and proves what it holds."""
+
+
+@main.command()
+def run() -> None:
+    """Record, as the environment says. See docs/operations.md for the variables."""
+    try:
+        settings = read_settings()
+    except ConfigError as error:
+        _refuse(error)
+    set_up_logs(settings.log_level, settings.log_format)
+    from collector.app import run_service
+
+    is_safe = _run_to_exit(partial(run_service, settings, on_ready=_say_where))
+    sys.exit(0 if is_safe else 1)
+
+
+@main.command()
+@click.option("--dir", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path(".demo"),
+              show_default=True, help="Where the demonstration keeps its database.")  # fmt: skip
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where the dashboard listens.")
+@click.option("--port", type=click.IntRange(1, 65_535), default=8001, show_default=True)
+@click.option("--markets", type=click.IntRange(1, 2000), default=12, show_default=True)
+@click.option("--rate", type=click.FloatRange(0.1, 20_000), default=60.0, show_default=True,
+              help="Messages a second, over all markets.")  # fmt: skip
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed, the same order flow.")
+def demo(folder: Path, host: str, port: int, markets: int, rate: float, seed: int) -> None:
+    """Record simulated markets into a PostgreSQL of its own: nothing to configure."""
+    set_up_logs("INFO", None)
+    from collector.demo import DemoSettings, run_demo
+
+    def say_where(urls: list[str]) -> None:
+        click.echo(f"Open {urls[0]}/rl-stats (the data are simulated; Ctrl-C stops)")
+
+    settings = DemoSettings(folder.absolute(), host, port, markets, rate, seed)
+    is_safe = _run_to_exit(partial(run_demo, settings, say_where))
+    sys.exit(0 if is_safe else 1)
+
+
+@main.command()
+def schema() -> None:
+    """Apply schema.sql to the database in DATABASE_URL. Safe to repeat; `run` does it at its start."""
+    try:
+        database_url = read_database_url()
+    except ConfigError as error:
+        _refuse(error)
+    set_up_logs("INFO", None)
+
+    async def apply() -> None:
+        from collector.app import open_database
+        from collector.clock import system_clock
+        from collector.store.batch import DAY_US, ensure_partitions
+        from collector.store.connection import open_connection
+        from collector.store.keeper import DAYS_AHEAD, apply_schema
+
+        async with open_database(database_url) as url, open_connection(url) as connection:
+            with trio.fail_after(SCHEMA_S_MAX):
+                await apply_schema(connection)
+                today = system_clock() // DAY_US
+                await ensure_partitions(connection, today, today + DAYS_AHEAD)
+
+    _run_to_exit(apply)
+    click.echo("The schema is in place.")
+
+
+main.add_command(simulate)
+
+
+def _run_to_exit(run: Callable[[], Awaitable[_T]]) -> _T:
+    """
+    Run a program's tree. Errors that are expected end it with one line each; a bug with its traceback.
+    """
+    status = 0
+    try:
+        return trio.run(run)
+    except* KeyboardInterrupt:
+        # Only before the signals are watched, when nothing has been received yet.
+        status = 130
+    except* CollectorError as group:
+        for line in dict.fromkeys(_lines(group)):
+            click.echo(f"collector: {line}", err=True)
+        status = 2 if group.subgroup(ConfigError) else 1
+    sys.exit(status)
+
+
+def _refuse(error: ConfigError) -> NoReturn:
+    for problem in error.problems:
+        click.echo(problem, err=True)
+    sys.exit(2)
+
+
+def _say_where(urls: list[str]) -> None:
+    click.echo(f"Listening on {', '.join(urls)}", err=True)
+
+
+def _lines(error: BaseException) -> list[str]:
+    if isinstance(error, BaseExceptionGroup):
+        members = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        return [line for member in members for line in _lines(member)]
+    return str(error).splitlines() or [type(error).__name__]

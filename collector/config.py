@@ -1,0 +1,304 @@
+"""
+The environment, as one frozen value. The only reader of `os.environ`.
+
+Every problem is found in one pass and told in one line that names the variable and what it must look like.
+A secret is never repeated in a problem, nor shown by `repr`.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, Literal, TypeVar, cast
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+
+from collector.errors import ConfigError
+
+Environment = Literal["prod", "demo"]
+MarketMode = Literal["config", "discovery"]
+LogFormat = Literal["json", "console"]
+
+WS_PATH: Final = "/trade-api/ws/v2"
+_HOSTS: Final[dict[str, tuple[str, str]]] = {
+    "prod": ("external-api-ws.kalshi.com", "external-api.kalshi.com"),
+    "demo": ("external-api-ws.demo.kalshi.co", "external-api.demo.kalshi.co"),
+}
+_TICKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_DATABASE_URL_SHAPE = "a postgresql:// URL, or embedded:PATH for a PostgreSQL of our own in that folder"
+_T = TypeVar("_T")
+
+
+@frozen
+class Settings:
+    """Everything that can be set. Database URLs and keys don't show in `repr`."""
+
+    api_key_id: str = field(repr=False)
+    private_key_pem: str = field(repr=False)
+    environment: Environment
+    ws_url: str
+    api_url: str
+    market_tickers: tuple[str, ...]
+    market_mode: MarketMode
+    market_limit: int
+    batch_rows: int
+    flush_interval_s: float
+    sample_rate: int
+    database_url: str = field(repr=False)
+    database_url_pooled: str | None = field(repr=False)
+    host: str | None
+    port: int
+    admin_token: str | None = field(repr=False)
+    allowed_origins: tuple[str, ...]
+    spool_dir: Path
+    spool_mb_max: int
+    log_level: str
+    log_format: LogFormat | None
+    rows_retention_days: int | None
+    raw_retention_days: int | None
+    is_simulated: bool = False
+
+
+class _Reader:
+    """Reads variables one by one and collects what is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.problems: list[str] = []
+
+    def text(self, name: str) -> str | None:
+        """The value without surrounding spaces; an empty one counts as not set."""
+        return self._environ.get(name, "").strip() or None
+
+    def problem(self, name: str, must: str) -> None:
+        self.problems.append(f"{name} {must}")
+
+    def parsed(self, name: str, default: _T, parse: Callable[[str], _T | None], must: str) -> _T:
+        """The parsed value; where `parse` gives None or fails, a problem and the default."""
+        text = self.text(name)
+        if text is None:
+            return default
+        try:
+            value = parse(text)
+        except ValueError:
+            value = None
+        if value is None:
+            self.problem(name, f"must be {must}")
+            return default
+        return value
+
+    def integer(self, name: str, default: int, low: int, high: int) -> int:
+        return self.parsed(
+            name,
+            default,
+            lambda text: _within(int(text), low, high) if text.isascii() and text.isdigit() else None,
+            f"a whole number from {low} to {high}",
+        )
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        return self.parsed(
+            name, default, lambda text: text if text in choices else None, f"one of: {', '.join(choices)}"
+        )
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read all settings. Raises ConfigError with a line for each problem."""
+    reader = _Reader(os.environ if environ is None else environ)
+    environment = cast("Environment", reader.choice("KALSHI_ENV", "prod", ("prod", "demo")))
+    tickers = _read_tickers(reader)
+    mode = _read_market_mode(reader, tickers)
+    settings = Settings(
+        api_key_id=_read_key_id(reader),
+        private_key_pem=_read_private_key(reader),
+        environment=environment,
+        ws_url=_read_url(reader, "KALSHI_WS_URL", ("ws", "wss"), f"wss://{_HOSTS[environment][0]}{WS_PATH}"),
+        api_url=_read_url(
+            reader, "KALSHI_API_URL", ("http", "https"), f"https://{_HOSTS[environment][1]}/trade-api/v2"
+        ),
+        market_tickers=tickers,
+        market_mode=mode,
+        market_limit=reader.integer("ORDERBOOK_MARKET_LIMIT", 300, 1, 100_000),
+        batch_rows=reader.integer("RL_BATCH_SIZE", 100, 1, 100_000),
+        flush_interval_s=_read_seconds(reader, "RL_FLUSH_INTERVAL", 1.0, 0.01, 3600.0),
+        sample_rate=reader.integer("RL_SAMPLE_RATE", 1, 1, 1_000_000),
+        database_url=_read_database_url(reader, "DATABASE_URL", is_required=True) or "",
+        database_url_pooled=_read_database_url(reader, "DATABASE_URL_POOLED", is_required=False),
+        host=_read_host(reader),
+        port=reader.integer("PORT", 8001, 1, 65_535),
+        admin_token=_read_admin_token(reader),
+        allowed_origins=_read_origins(reader),
+        spool_dir=Path(reader.text("RL_SPOOL_DIR") or "spool"),
+        spool_mb_max=reader.integer("RL_SPOOL_MAX_MB", 2048, 1, 10_000_000),
+        log_level=reader.choice("RL_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
+        log_format=_read_log_format(reader),
+        rows_retention_days=_read_retention(reader, "RL_ROWS_RETENTION_DAYS"),
+        raw_retention_days=_read_retention(reader, "RL_RAW_RETENTION_DAYS"),
+    )
+    if reader.problems:
+        raise ConfigError(tuple(reader.problems))
+    return settings
+
+
+def read_database_url(environ: Mapping[str, str] | None = None) -> str:
+    """DATABASE_URL alone, for the commands that need nothing else. Raises ConfigError."""
+    reader = _Reader(os.environ if environ is None else environ)
+    url = _read_database_url(reader, "DATABASE_URL", is_required=True)
+    if url is None or reader.problems:
+        raise ConfigError(tuple(reader.problems))
+    return url
+
+
+def check_database_url(text: str) -> str | None:
+    """What is wrong with a database URL, without repeating it; None when it can be tried."""
+    must = f"must be {_DATABASE_URL_SHAPE}"
+    if text.startswith("embedded:"):
+        return None if text.removeprefix("embedded:").strip() else must
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return must
+    return None if parts.scheme in ("postgresql", "postgres") else must
+
+
+def _read_key_id(reader: _Reader) -> str:
+    name = "KALSHI_API_KEY_ID"
+    key_id = reader.text(name)
+    if key_id is None:
+        reader.problem(name, "is required: the id of a Kalshi API key")
+    elif not key_id.isascii() or not key_id.isprintable() or " " in key_id:
+        reader.problem(name, "must be the id of a Kalshi API key, printable ASCII without spaces")
+    return key_id or ""
+
+
+def _read_private_key(reader: _Reader) -> str:
+    content_name, path_name = "KALSHI_PRIVATE_KEY_CONTENT", "KALSHI_PRIVATE_KEY_PATH"
+    content, path = reader.text(content_name), reader.text(path_name)
+    if content is None and path is None:
+        reader.problem(
+            content_name, f"or {path_name} is required: the PEM text of the private key, or a file with it"
+        )
+        return ""
+    if content is not None:
+        name, pem = content_name, content.replace("\\n", "\n")
+    else:
+        name = path_name
+        try:
+            pem = Path(cast("str", path)).expanduser().read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError, ValueError):
+            reader.problem(name, "must be the path of a readable file with a PEM private key")
+            return ""
+    # Imported here, so that commands which sign nothing don't pay for it.
+    from collector.exchange.signing import is_usable_key
+
+    if not is_usable_key(pem):
+        reader.problem(name, "must hold a PEM private key, RSA or Ed25519, without a passphrase")
+    return pem
+
+
+def _read_url(reader: _Reader, name: str, schemes: tuple[str, ...], default: str) -> str:
+    def parse(text: str) -> str | None:
+        parts = urlsplit(text)
+        _ = parts.port
+        return text.rstrip("/") if parts.scheme in schemes and parts.hostname else None
+
+    return reader.parsed(name, default, parse, f"a URL that begins with {' or '.join(schemes)}://")
+
+
+def _read_tickers(reader: _Reader) -> tuple[str, ...]:
+    name = "RL_MARKET_TICKERS"
+    text = reader.text(name) or ""
+    tickers = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    wrong = [ticker for ticker in tickers if not _TICKER.fullmatch(ticker)]
+    if wrong:
+        shown = ", ".join(repr(ticker[:40]) for ticker in wrong[:3])
+        reader.problem(name, f"must be tickers separated by commas; not a ticker: {shown}")
+    return tickers
+
+
+def _read_market_mode(reader: _Reader, tickers: tuple[str, ...]) -> MarketMode:
+    name = "RL_MARKET_MODE"
+    # A mode that is not a mode is told once, not again as missing tickers.
+    is_wrong = reader.text(name) not in (None, "config", "discovery")
+    mode = cast(
+        "MarketMode",
+        reader.choice(name, "config" if tickers else "discovery", ("config", "discovery")),
+    )
+    if mode == "discovery" and not is_wrong:
+        if reader.text("RL_MARKET_TICKERS") is None:
+            reader.problem(
+                "RL_MARKET_TICKERS",
+                "is required: tickers separated by commas (this version has no discovery)",
+            )
+        else:
+            reader.problem(name, "must be config: this version has no discovery")
+    elif mode == "config" and not tickers and not is_wrong:
+        reader.problem(
+            "RL_MARKET_TICKERS", "is required by RL_MARKET_MODE=config: tickers separated by commas"
+        )
+    return mode
+
+
+def _read_seconds(reader: _Reader, name: str, default: float, low: float, high: float) -> float:
+    def parse(text: str) -> float | None:
+        return float(text) if re.fullmatch(r"[0-9]*\.?[0-9]+", text) and low <= float(text) <= high else None
+
+    return reader.parsed(name, default, parse, f"a number of seconds from {low:g} to {high:g}")
+
+
+def _read_database_url(reader: _Reader, name: str, *, is_required: bool) -> str | None:
+    url = reader.text(name)
+    if url is None:
+        if is_required:
+            reader.problem(name, f"is required: {_DATABASE_URL_SHAPE}")
+        return None
+    problem = check_database_url(url)
+    if problem is None and not is_required and url.startswith("embedded:"):
+        problem = "must be a postgresql:// URL: an embedded PostgreSQL has no pooler"
+    if problem is not None:
+        reader.problem(name, problem)
+    return url
+
+
+def _read_host(reader: _Reader) -> str | None:
+    def parse(text: str) -> str | None:
+        return text if re.fullmatch(r"[A-Za-z0-9.:_-]{1,253}", text) else None
+
+    return reader.parsed("HOST", None, parse, "a host name or an IP address")
+
+
+def _read_admin_token(reader: _Reader) -> str | None:
+    name = "RL_ADMIN_TOKEN"
+    token = reader.text(name)
+    if token is not None and (len(token) < 16 or not token.isascii() or " " in token):
+        reader.problem(name, "must be at least 16 ASCII characters without spaces")
+    return token
+
+
+def _read_origins(reader: _Reader) -> tuple[str, ...]:
+    name = "RL_ALLOWED_ORIGINS"
+    text = reader.text(name) or ""
+    origins = tuple(part.strip().rstrip("/") for part in text.split(",") if part.strip())
+    for origin in origins:
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            parts = urlsplit("")
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query:
+            reader.problem(name, "must be origins such as https://example.com, separated by commas")
+            break
+    return origins
+
+
+def _read_log_format(reader: _Reader) -> LogFormat | None:
+    text = reader.choice("RL_LOG_FORMAT", "", ("json", "console"))
+    return cast("LogFormat", text) if text else None
+
+
+def _read_retention(reader: _Reader, name: str) -> int | None:
+    return reader.integer(name, 0, 1, 36_500) or None
+
+
+def _within(value: int, low: int, high: int) -> int | None:
+    return value if low <= value <= high else None

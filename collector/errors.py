@@ -1,0 +1,82 @@
+"""
+The one error tree, and who answers which branch.
+
+    CollectorError
+      ConfigError            the door: one line for each problem, exit status 2, nothing started
+      StartError             the door: something the machine refuses (a port, a folder), exit status 1
+      ProtocolError
+        MalformedFrame       the book task: the frame is stored as a reject, the session goes on
+      FeedError
+        FeedLost             the supervisor: a new session, with backoff
+        FeedRefused          the supervisor: shown as refused, tried again slowly
+        MarketLimitExceeded  the supervisor: the markets are split over more connections
+      StoreError
+        StoreUnavailable     the writer: waits for PostgreSQL and writes again
+        StoreRejected        nobody: PostgreSQL refused what we sent, which is a bug, and ends the process
+
+Foreign exceptions are translated where they arise, with the original as their cause. Whatever is not in
+this tree is a bug and ends the process with its traceback; the next start is the recovery.
+"""
+
+
+class CollectorError(Exception):
+    """The root of everything that this program expects to go wrong."""
+
+
+class ConfigError(CollectorError):
+    """Settings are missing or wrong. `problems` has one line for each, and never a secret."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class StartError(CollectorError):
+    """The machine refuses something that the service needs; the message says what to do."""
+
+
+class ProtocolError(CollectorError):
+    """The exchange sent something that breaks its own protocol."""
+
+
+class MalformedFrame(ProtocolError):  # noqa: N818 - names the thing, as the protocol does
+    """One text frame can't be understood; the message says why, in terms of the protocol."""
+
+
+class FeedError(CollectorError):
+    """A connection to the exchange did not come about, or ended."""
+
+
+class FeedLost(FeedError):  # noqa: N818 - a state of the feed
+    """The connection is gone: network, timeout, close, or a protocol rule that ends it."""
+
+    def __init__(self, reason: str, *, close_code: int | None = None, retry_after_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.close_code = close_code
+        self.retry_after_s = retry_after_s
+
+
+class FeedRefused(FeedError):  # noqa: N818 - a state of the feed
+    """The exchange turned the handshake down with an HTTP status: a wrong key, a clock that is off."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"refused with HTTP {status}: {reason}")
+        self.status = status
+        self.reason = reason
+
+
+class MarketLimitExceeded(FeedError):  # noqa: N818 - the exchange's own words, error 26
+    """One subscription may not hold this many markets (error 26)."""
+
+
+class StoreError(CollectorError):
+    """PostgreSQL did not do what it was asked."""
+
+
+class StoreUnavailable(StoreError):  # noqa: N818 - a state of the store
+    """PostgreSQL can't be reached, went away, or asks to come again: the same write is tried again."""
+
+
+class StoreRejected(StoreError):  # noqa: N818 - a verdict of the store
+    """PostgreSQL refused a statement or a row. Never retried, never dropped: a bug."""

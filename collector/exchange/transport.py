@@ -1,0 +1,37 @@
+"""
+The narrow interface between a session and whatever carries its frames.
+
+Batches of stamped text frames come in, commands go out, and one time tells when the peer last gave a sign of
+life. Nothing of WebSockets shows through, so that another transport can take the place of this one.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
+
+StampedText: TypeAlias = tuple[int, str]
+"""Receive time in microseconds since 1970 UTC, and the text of one frame."""
+
+
+class Transport(Protocol):
+    """An open connection. Owned by the task that opened it."""
+
+    @property
+    def last_activity_s(self) -> float:
+        """When the peer last sent a byte of any kind, pings included, on Trio's clock."""
+        ...
+
+    async def receive(self) -> Sequence[StampedText]:
+        """
+        All frames that have arrived, at least one, in order. A checkpoint; loses nothing when cancelled.
+
+        Raises FeedLost once the connection is gone and every frame of it was handed out.
+        """
+        ...
+
+    def take_nowait(self) -> Sequence[StampedText]:
+        """What has arrived and was not handed out yet; may be nothing."""
+        ...
+
+    async def send(self, text: str) -> None:
+        """Send one command. Raises FeedLost when the connection is gone."""
+        ...

@@ -1,0 +1,332 @@
+"""
+Frame text to messages, strictly.
+
+Decoding has two steps, because a frame whose content makes no sense still counts in its subscription's
+sequence: `decode_envelope` reads what every frame carries, `decode_message` the content. Both raise
+MalformedFrame and nothing else, whatever the text is.
+
+Fields and types that this program does not know are no error: their names are handed out, to be counted.
+Besides today's format (decimal strings, `*_dollars_fp`), the two that came before it are read, since
+recordings of them exist.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import msgspec
+from attrs import frozen
+from msgspec import Meta, Raw, Struct
+
+from collector.errors import MalformedFrame
+from collector.protocol.messages import (
+    DeltaMessage,
+    ErrorReply,
+    Levels,
+    Message,
+    OkReply,
+    OtherMessage,
+    SnapshotMessage,
+    SubscribedReply,
+    TradeMessage,
+    UnsubscribedReply,
+)
+from collector.protocol.units import (
+    Side,
+    checked_price_e4,
+    checked_size_e2,
+    parse_price_e4,
+    parse_size_e2,
+)
+
+# PostgreSQL's bigint is the narrowest place that a number has to pass on its way.
+_Count = Annotated[int, Meta(ge=0, le=2**62)]
+_Sid = Annotated[int, Meta(ge=0, le=2**62)]
+_Ticker = Annotated[str, Meta(pattern=r"^[!-~]{1,200}\Z")]
+_TradeId = Annotated[str, Meta(pattern=r"^[!-~]{1,200}\Z")]
+_Text = Annotated[str, Meta(max_length=10_000)]
+_LegacyLevel = tuple[int, int]
+
+
+class _Envelope(Struct):
+    type: Annotated[str, Meta(min_length=1, max_length=100)]
+    sid: _Sid | None = None
+    seq: _Count | None = None
+    id: int | None = None
+    msg: Raw = Raw()
+
+
+class _Delta(Struct, forbid_unknown_fields=True):
+    market_ticker: _Ticker
+    side: Literal["yes", "no"]
+    price_dollars: str | None = None
+    delta_fp: str | None = None
+    ts: str | None = None
+    ts_ms: _Count | None = None
+    market_id: str | None = None
+    client_order_id: Raw = Raw()
+    subaccount: Raw = Raw()
+    price: int | None = None
+    delta: int | None = None
+
+
+class _Snapshot(Struct, forbid_unknown_fields=True):
+    market_ticker: _Ticker
+    yes_dollars_fp: list[tuple[str, str]] | None = None
+    no_dollars_fp: list[tuple[str, str]] | None = None
+    market_id: str | None = None
+    yes_dollars: list[tuple[str, int]] | None = None
+    no_dollars: list[tuple[str, int]] | None = None
+    yes: list[_LegacyLevel] | None = None
+    no: list[_LegacyLevel] | None = None
+
+
+class _Trade(Struct, forbid_unknown_fields=True):
+    market_ticker: _Ticker
+    trade_id: _TradeId
+    yes_price_dollars: str | None = None
+    no_price_dollars: str | None = None
+    count_fp: str | None = None
+    taker_side: Literal["yes", "no"] | None = None
+    taker_outcome_side: Literal["yes", "no"] | None = None
+    taker_book_side: str | None = None
+    is_block_trade: bool | None = None
+    ts: _Count | None = None
+    ts_ms: _Count | None = None
+    market_id: str | None = None
+    exchange_index: Raw = Raw()
+    yes_price: int | None = None
+    no_price: int | None = None
+    count: int | None = None
+
+
+class _Subscribed(Struct):
+    channel: _Text
+    sid: _Sid
+
+
+class _Error(Struct):
+    code: int
+    msg: _Text = ""
+
+
+_envelope_decoder = msgspec.json.Decoder(_Envelope)
+_keys_decoder = msgspec.json.Decoder(dict[str, Raw])
+_STRICT: dict[type[Struct], msgspec.json.Decoder[Any]] = {
+    shape: msgspec.json.Decoder(shape) for shape in (_Delta, _Snapshot, _Trade, _Subscribed, _Error)
+}
+
+
+@frozen
+class Envelope:
+    """
+    What every frame carries.
+
+    `sid` and `seq` are None where the frame has none; `command_id` is that of the command it answers.
+    `content` is the undecoded `msg`.
+    """
+
+    type: str
+    sid: int | None
+    seq: int | None
+    command_id: int | None
+    content: Raw
+
+
+@frozen
+class Decoded:
+    """A frame's content, and the names of fields in it that this program does not know."""
+
+    message: Message
+    unknown_fields: tuple[str, ...] = ()
+
+
+def decode_envelope(text: str) -> Envelope:
+    """Read what every frame carries. Raises MalformedFrame."""
+    try:
+        wire = _envelope_decoder.decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise MalformedFrame(f"envelope: {_one_line(error)}") from error
+    return Envelope(wire.type, wire.sid, wire.seq, wire.id or None, wire.msg)
+
+
+def decode_message(envelope: Envelope) -> Decoded:
+    """Read the content of a frame. Raises MalformedFrame."""
+    decode = _DECODERS.get(envelope.type)
+    if decode is None:
+        return Decoded(OtherMessage())
+    try:
+        return decode(envelope.content)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise MalformedFrame(f"{envelope.type}: {_one_line(error)}") from error
+    except MalformedFrame as error:
+        raise MalformedFrame(f"{envelope.type}: {error}") from error
+
+
+def guess_market_ticker(envelope: Envelope) -> str | None:
+    """The market that a frame with malformed content is about, when that much can be read."""
+    try:
+        ticker = msgspec.json.decode(_keys_decoder.decode(envelope.content)["market_ticker"], type=_Ticker)
+    except (msgspec.MsgspecError, ValueError, RecursionError, KeyError):
+        return None
+    return ticker
+
+
+def _decode_delta(content: Raw) -> Decoded:
+    wire, unknown = _decode_known(content, _Delta)
+    if wire.price_dollars is not None:
+        price_e4 = parse_price_e4(wire.price_dollars)
+    else:
+        price_e4 = _cents(_present(wire.price, "price_dollars"))
+    if wire.delta_fp is not None:
+        delta_e2 = parse_size_e2(wire.delta_fp)
+    else:
+        delta_e2 = _contracts(_present(wire.delta, "delta_fp"))
+    timestamp_ms = wire.ts_ms if wire.ts_ms is not None else _parse_rfc3339_ms(wire.ts)
+    return Decoded(DeltaMessage(wire.market_ticker, wire.side, price_e4, delta_e2, timestamp_ms), unknown)
+
+
+def _decode_snapshot(content: Raw) -> Decoded:
+    wire, unknown = _decode_known(content, _Snapshot)
+    yes_bids = _levels(wire.yes_dollars_fp, wire.yes_dollars, wire.yes)
+    no_bids = _levels(wire.no_dollars_fp, wire.no_dollars, wire.no)
+    return Decoded(SnapshotMessage(wire.market_ticker, yes_bids, no_bids), unknown)
+
+
+def _levels(
+    today: list[tuple[str, str]] | None,
+    whole_contracts: list[tuple[str, int]] | None,
+    whole_cents: list[_LegacyLevel] | None,
+) -> Levels:
+    """One side of a snapshot, from whichever era's field it has. Raises MalformedFrame."""
+    if today is not None:
+        pairs = [(parse_price_e4(price), parse_size_e2(size)) for price, size in today]
+    elif whole_contracts is not None:
+        pairs = [(parse_price_e4(price), _contracts(size)) for price, size in whole_contracts]
+    elif whole_cents is not None:
+        pairs = [(_cents(price), _contracts(size)) for price, size in whole_cents]
+    else:
+        return {}
+    levels = dict(pairs)
+    if len(levels) != len(pairs):
+        raise MalformedFrame("a price stands twice on one side")
+    if any(size_e2 < 0 for size_e2 in levels.values()):
+        raise MalformedFrame("a negative size")
+    return {price_e4: size_e2 for price_e4, size_e2 in levels.items() if size_e2}
+
+
+def _decode_trade(content: Raw) -> Decoded:
+    wire, unknown = _decode_known(content, _Trade)
+    if wire.yes_price_dollars is not None:
+        price_e4 = parse_price_e4(wire.yes_price_dollars)
+    elif wire.no_price_dollars is not None:
+        price_e4 = 10_000 - parse_price_e4(wire.no_price_dollars)
+    else:
+        price_e4 = _cents(_present(wire.yes_price, "yes_price_dollars"))
+    if wire.count_fp is not None:
+        count_e2 = parse_size_e2(wire.count_fp)
+    else:
+        count_e2 = _contracts(_present(wire.count, "count_fp"))
+    timestamp_ms = wire.ts_ms
+    if timestamp_ms is None and wire.ts is not None:
+        timestamp_ms = _bounded_ms(wire.ts * 1000)
+    side: Side | None = wire.taker_outcome_side or wire.taker_side
+    message = TradeMessage(
+        wire.market_ticker, wire.trade_id, side, price_e4, count_e2, wire.is_block_trade, timestamp_ms
+    )
+    return Decoded(message, unknown)
+
+
+def _decode_subscribed(content: Raw) -> Decoded:
+    wire, unknown = _decode_known(content, _Subscribed)
+    return Decoded(SubscribedReply(wire.channel, wire.sid), unknown)
+
+
+def _decode_error(content: Raw) -> Decoded:
+    wire, unknown = _decode_known(content, _Error)
+    return Decoded(ErrorReply(wire.code, wire.msg), unknown)
+
+
+def _decode_ok(_content: Raw) -> Decoded:
+    return Decoded(OkReply())
+
+
+def _decode_unsubscribed(_content: Raw) -> Decoded:
+    return Decoded(UnsubscribedReply())
+
+
+def _decode_known(content: Raw, shape: type[Struct]) -> tuple[Any, tuple[str, ...]]:
+    """Decode strictly; when only unknown fields stand in the way, without them, telling their names."""
+    try:
+        return _STRICT[shape].decode(content), ()
+    except msgspec.ValidationError:
+        fields = _keys_decoder.decode(content)
+        unknown = tuple(name for name in fields if name not in shape.__struct_fields__)
+        if not unknown:
+            raise
+        known = {name: value for name, value in fields.items() if name not in unknown}
+        return _STRICT[shape].decode(msgspec.json.encode(known)), unknown
+
+
+_DECODERS: dict[str, Callable[[Raw], Decoded]] = {
+    "orderbook_delta": _decode_delta,
+    "orderbook_snapshot": _decode_snapshot,
+    "trade": _decode_trade,
+    "subscribed": _decode_subscribed,
+    "error": _decode_error,
+    "ok": _decode_ok,
+    "unsubscribed": _decode_unsubscribed,
+}
+
+_RFC3339 = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|\+00:00)", re.ASCII
+)
+_TIMESTAMP_MS_MAX = 253_402_300_799_999
+"""The last millisecond of the year 9999."""
+
+
+def _parse_rfc3339_ms(text: str | None) -> int | None:
+    """UTC time text to milliseconds since 1970, cut off, never rounded. Raises MalformedFrame."""
+    if text is None:
+        return None
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise MalformedFrame(f"not a UTC time: {text[:40]!r}")
+    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
+    if not (1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second <= 60):
+        raise MalformedFrame(f"not a UTC time: {text[:40]!r}")
+    milliseconds = int((match.group(7) or "").ljust(3, "0")[:3])
+    seconds = _days_since_1970(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second
+    return seconds * 1000 + milliseconds
+
+
+def _days_since_1970(year: int, month: int, day: int) -> int:
+    """Days of the civil calendar, counted in years that begin in March so that leap days come last."""
+    year_of_march = year - (month < 3)
+    day_of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
+    leap_days = year_of_march // 4 - year_of_march // 100 + year_of_march // 400
+    return 365 * year_of_march + leap_days + day_of_year - 719_468
+
+
+def _bounded_ms(timestamp_ms: int) -> int:
+    if timestamp_ms > _TIMESTAMP_MS_MAX:
+        raise MalformedFrame(f"a time beyond the year 9999: {timestamp_ms} ms")
+    return timestamp_ms
+
+
+def _cents(cents: int) -> int:
+    return checked_price_e4(cents * 100)
+
+
+def _contracts(contracts: int) -> int:
+    return checked_size_e2(contracts * 100)
+
+
+def _present(value: int | None, field: str) -> int:
+    if value is None:
+        raise MalformedFrame(f"{field} is missing")
+    return value
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,43 @@
+"""
+What we say to the exchange: commands as JSON text.
+
+`use_yes_price` is always sent, because its default is announced to change, and `skip_ticker_ack` too, because
+an acknowledgement that lists all markets can be megabytes long.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from collector.protocol.messages import BOOK_CHANNEL
+
+USE_YES_PRICE = False
+"""NO-side prices stay on the NO scale; recorded with each session."""
+
+
+def encode_subscribe(command_id: int, channel: str, tickers: Sequence[str]) -> str:
+    """Subscribe one channel for some markets. One channel a command, so that each has a reply of its own."""
+    params: dict[str, Any] = {
+        "channels": [channel],
+        "market_tickers": list(tickers),
+        "skip_ticker_ack": True,
+    }
+    if channel == BOOK_CHANNEL:
+        params["use_yes_price"] = USE_YES_PRICE
+    return _encode(command_id, "subscribe", params)
+
+
+def encode_get_snapshot(command_id: int, sid: int, tickers: Sequence[str]) -> str:
+    """Ask for books in the sequence of a subscription, which goes on undisturbed."""
+    params = {"sids": [sid], "market_tickers": list(tickers), "action": "get_snapshot"}
+    return _encode(command_id, "update_subscription", params)
+
+
+def encode_unsubscribe(command_id: int, sids: Sequence[int]) -> str:
+    """End subscriptions. The replies come behind the last data, and so prove that all of it is here."""
+    return _encode(command_id, "unsubscribe", {"sids": list(sids)})
+
+
+def _encode(command_id: int, command: str, params: dict[str, Any]) -> str:
+    return msgspec.json.encode({"id": command_id, "cmd": command, "params": params}).decode()

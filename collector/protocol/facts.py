@@ -1,0 +1,156 @@
+"""
+What a frame means for the recording: the facts that become rows, statistics and the live stream.
+
+Receive times are microseconds since 1970 UTC by the recorder's clock, frame numbers count a session's text
+frames from 1.
+"""
+
+from typing import Literal, TypeAlias
+
+from attrs import frozen
+
+from collector.protocol.messages import Levels, Message
+from collector.protocol.units import Side
+
+Action = Literal["add", "update", "remove"]
+Origin = Literal["initial", "requested", "unsolicited", "checkpoint"]
+
+
+@frozen
+class ReceivedFrame:
+    """One text frame, stamped before anything else happened to it."""
+
+    number: int
+    received_us: int
+    text: str
+
+
+@frozen
+class DeltaFact:
+    """A level has changed. Sizes before and after are those of the book as this recorder folds it."""
+
+    market_ticker: str
+    sequence_number: int
+    timestamp_ms: int | None
+    received_us: int
+    side: Side
+    price_e4: int
+    delta_e2: int
+    old_size_e2: int
+
+    @property
+    def new_size_e2(self) -> int:
+        """The size after the change."""
+        return self.old_size_e2 + self.delta_e2
+
+    @property
+    def action(self) -> Action:
+        """What became of the level."""
+        if self.new_size_e2 == 0:
+            return "remove"
+        return "add" if self.old_size_e2 == 0 else "update"
+
+
+@frozen
+class SnapshotFact:
+    """A market's book has been replaced as a whole."""
+
+    market_ticker: str
+    sequence_number: int
+    received_us: int
+    origin: Origin
+    yes_bids: Levels
+    no_bids: Levels
+    digest: bytes
+
+
+@frozen
+class TradeFact:
+    """A trade took place."""
+
+    market_ticker: str
+    sequence_number: int | None
+    timestamp_ms: int | None
+    received_us: int
+    trade_id: str
+    taker_side: Side | None
+    price_e4: int
+    count_e2: int
+    is_block_trade: bool | None
+
+
+@frozen
+class GapFact:
+    """
+    Something is missing, and books are unknown from here on.
+
+    The numbers from `expected` up to but without `received` have no effect in the rows; `received` is None
+    when the subscription ended, and equal to `expected` when no number is missing but the content can't be
+    trusted. `market_ticker` is None when all books of the `sid` are concerned.
+    """
+
+    sid: int
+    expected: int
+    received: int | None
+    detected_us: int
+    frame_number: int
+    cause: str
+    market_ticker: str | None = None
+
+
+@frozen
+class RejectFact:
+    """A frame could not be understood. It is kept verbatim."""
+
+    frame_number: int
+    received_us: int
+    reason: str
+    text: str
+
+
+@frozen
+class ReplyFact:
+    """The exchange answered a command, or spoke of a subscription."""
+
+    sid: int | None
+    command_id: int | None
+    message: Message
+
+
+Fact: TypeAlias = DeltaFact | SnapshotFact | TradeFact | GapFact | RejectFact | ReplyFact
+
+
+@frozen
+class FrameCounts:
+    """Frames by what became of them. Every frame is in exactly one of the counts."""
+
+    deltas: int = 0
+    snapshots: int = 0
+    trades: int = 0
+    controls: int = 0
+    stales: int = 0
+    rejects: int = 0
+
+    @property
+    def total(self) -> int:
+        """All frames."""
+        return self.deltas + self.snapshots + self.trades + self.controls + self.stales + self.rejects
+
+    def __add__(self, other: "FrameCounts") -> "FrameCounts":
+        return FrameCounts(
+            self.deltas + other.deltas,
+            self.snapshots + other.snapshots,
+            self.trades + other.trades,
+            self.controls + other.controls,
+            self.stales + other.stales,
+            self.rejects + other.rejects,
+        )
+
+
+@frozen
+class FrameBatch:
+    """A run of frames without a hole, what they mean, in order, and how many there were of each kind."""
+
+    frames: tuple[ReceivedFrame, ...]
+    facts: tuple[Fact, ...]
+    counts: FrameCounts

@@ -1,0 +1,100 @@
+"""
+What one frame says, as values.
+
+Only what a recorder needs is here; a frame's other fields stay in its raw text, which is kept verbatim.
+Shapes and error codes are those of the exchange's AsyncAPI document and of recorded frames.
+"""
+
+from typing import Final, TypeAlias
+
+from attrs import frozen
+
+from collector.protocol.units import Side
+
+BOOK_CHANNEL: Final = "orderbook_delta"
+TRADE_CHANNEL: Final = "trade"
+
+ERROR_COMMAND_TIMEOUT: Final = 18
+ERROR_MARKET_LIMIT: Final = 26
+ERROR_TOO_MANY_REQUESTS: Final = 27
+TERMINAL_ERRORS: Final = {10: "channel_error", 25: "buffer_overflow"}
+"""Errors after which a subscription is dead while its connection lives on."""
+
+Levels: TypeAlias = dict[int, int]
+"""One side of a book: price_e4 to size_e2."""
+
+
+@frozen
+class SnapshotMessage:
+    """A full book. A side that was left out on the wire is an empty side."""
+
+    market_ticker: str
+    yes_bids: Levels
+    no_bids: Levels
+
+
+@frozen
+class DeltaMessage:
+    """A signed change of what rests at one price. `timestamp_ms` is None when the exchange sent no time."""
+
+    market_ticker: str
+    side: Side
+    price_e4: int
+    delta_e2: int
+    timestamp_ms: int | None
+
+
+@frozen
+class TradeMessage:
+    """One trade; the price is that of YES. Block trades never touched the book."""
+
+    market_ticker: str
+    trade_id: str
+    taker_side: Side | None
+    price_e4: int
+    count_e2: int
+    is_block_trade: bool | None
+    timestamp_ms: int | None
+
+
+@frozen
+class SubscribedReply:
+    """A channel of a subscribe command is on. Never numbered; data of its sid may come before it."""
+
+    channel: str
+    sid: int
+
+
+@frozen
+class ErrorReply:
+    """The exchange could not do as it was told, or a subscription has ended."""
+
+    code: int
+    text: str
+
+
+@frozen
+class OkReply:
+    """An update of a subscription is done."""
+
+
+@frozen
+class UnsubscribedReply:
+    """A subscription is over, at our wish."""
+
+
+@frozen
+class OtherMessage:
+    """A type that this program keeps verbatim and counts, and knows nothing more of."""
+
+
+Message: TypeAlias = (
+    SnapshotMessage
+    | DeltaMessage
+    | TradeMessage
+    | SubscribedReply
+    | ErrorReply
+    | OkReply
+    | UnsubscribedReply
+    | OtherMessage
+)

@@ -1,0 +1,339 @@
+"""
+Frames to facts, for one connection.
+
+Theory of operation. A connection has subscriptions, each with a `sid` and a counter. Each frame first passes
+its counter: a hole there belongs to an unknown market, so all books of that `sid` become unknown until a new
+snapshot of each; a number seen before is dropped. Only then the content is read and folded into the market's
+book. A book is exact from a snapshot on, until something is lost. Facts come out in the order of the frames,
+and the same frames always give the same facts: that is what lets a recording be derived again.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from attrs import define, field
+
+from collector.errors import MalformedFrame
+from collector.protocol.book import OrderBook
+from collector.protocol.codec import Envelope, decode_envelope, decode_message, guess_market_ticker
+from collector.protocol.facts import (
+    DeltaFact,
+    Fact,
+    FrameBatch,
+    FrameCounts,
+    GapFact,
+    Origin,
+    ReceivedFrame,
+    RejectFact,
+    ReplyFact,
+    SnapshotFact,
+    TradeFact,
+)
+from collector.protocol.messages import (
+    BOOK_CHANNEL,
+    TERMINAL_ERRORS,
+    DeltaMessage,
+    ErrorReply,
+    OtherMessage,
+    SnapshotMessage,
+    SubscribedReply,
+    TradeMessage,
+    UnsubscribedReply,
+)
+from collector.protocol.sequence import Order, SequenceChain
+
+NO_SNAPSHOT_YET = "no_snapshot_yet"
+BOOK_TYPES = frozenset({"orderbook_delta", "orderbook_snapshot"})
+
+
+@define(eq=False)
+class MarketState:
+    """
+    One market of a connection.
+
+    `unknown_cause` says why the book is not exact, and is None when it is. `is_lost` tells a book that was
+    lost, and must be asked for, from one whose first snapshot is still on its way.
+    """
+
+    ticker: str
+    book: OrderBook = field(factory=OrderBook)
+    unknown_cause: str | None = NO_SNAPSHOT_YET
+    is_lost: bool = False
+    sid: int | None = None
+    sequence_number: int = 0
+    timestamp_ms: int | None = None
+    received_us: int = 0
+    snapshots: int = 0
+    deltas: int = 0
+    trades: int = 0
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the book is known to be the exchange's."""
+        return self.unknown_cause is None
+
+    def lose(self, cause: str) -> None:
+        """The book is not known to be right any more."""
+        self.unknown_cause = cause
+        self.is_lost = True
+
+
+@define(eq=False)
+class FeedTracker:
+    """
+    The state of one connection: its markets and the counters of its subscriptions.
+
+    `unknown_types` and `unknown_fields` count what this program does not know of the protocol.
+    """
+
+    markets: dict[str, MarketState]
+    chains: dict[int, SequenceChain] = field(factory=dict[int, SequenceChain])
+    book_sids: set[int] = field(factory=set[int])
+    ended_sids: set[int] = field(factory=set[int])
+    unknown_types: Counter[str] = field(factory=Counter[str])
+    unknown_fields: Counter[str] = field(factory=Counter[str])
+    negative_levels: int = 0
+
+    @classmethod
+    def of_markets(cls, tickers: Iterable[str]) -> "FeedTracker":
+        """A tracker for a connection that is about to subscribe to these markets."""
+        return cls({ticker: MarketState(ticker) for ticker in tickers})
+
+    def process(self, frames: Iterable[ReceivedFrame]) -> FrameBatch:
+        """Fold frames, in order, and tell what they mean."""
+        frames = tuple(frames)
+        facts: list[Fact] = []
+        kinds = Counter(self._process_one(frame, facts) for frame in frames)
+        return FrameBatch(frames, tuple(facts), FrameCounts(**kinds))
+
+    def lost_markets(self) -> list[str]:
+        """Markets whose books must be asked for, in a stable order."""
+        return [market.ticker for market in self.markets.values() if market.is_lost]
+
+    def lose_missing(self) -> None:
+        """Books whose first snapshot has not come count as lost from now on."""
+        for market in self.markets.values():
+            if not market.is_exact:
+                market.is_lost = True
+
+    def exact_count(self) -> int:
+        """How many books are exact now."""
+        return sum(market.is_exact for market in self.markets.values())
+
+    def _process_one(self, frame: ReceivedFrame, facts: list[Fact]) -> str:
+        """Append what one frame means, and name its kind as FrameCounts does."""
+        try:
+            envelope = decode_envelope(frame.text)
+        except MalformedFrame as error:
+            # Its number, if it had one, is unknown: the next frame of its sid will show the hole.
+            facts.append(RejectFact(frame.number, frame.received_us, str(error), frame.text))
+            return "rejects"
+        if envelope.sid is not None and envelope.seq is not None:
+            if envelope.type in BOOK_TYPES:
+                self.book_sids.add(envelope.sid)
+            if not self._pass_chain(envelope.sid, envelope.seq, frame, facts):
+                return "stales"
+        try:
+            return self._process_content(envelope, frame, facts)
+        except MalformedFrame as error:
+            facts.append(RejectFact(frame.number, frame.received_us, str(error), frame.text))
+            self._lose_rejected(envelope, frame, facts)
+            return "rejects"
+
+    def _pass_chain(self, sid: int, seq: int, frame: ReceivedFrame, facts: list[Fact]) -> bool:
+        """Take note of a frame's number; False when it was seen before."""
+        chain = self.chains.setdefault(sid, SequenceChain())
+        if sid in self.ended_sids and seq == 1:
+            # The exchange gave the number of a dead subscription to a new one.
+            self.ended_sids.discard(sid)
+            chain.expected = 1
+        expected = chain.expected
+        order = chain.advance(seq)
+        if order is Order.AHEAD:
+            facts.append(GapFact(sid, expected, seq, frame.received_us, frame.number, "sequence"))
+            self._lose_books(sid, "sequence")
+        return order is not Order.STALE
+
+    def _process_content(self, envelope: Envelope, frame: ReceivedFrame, facts: list[Fact]) -> str:
+        decoded = decode_message(envelope)
+        for name in decoded.unknown_fields:
+            self.unknown_fields[f"{envelope.type}.{name}"] += 1
+        match decoded.message:
+            case DeltaMessage() as delta:
+                self._fold_delta(envelope, delta, frame, facts)
+                return "deltas"
+            case TradeMessage() as trade:
+                self._note_trade(envelope, trade, frame, facts)
+                return "trades"
+            case SnapshotMessage() as snapshot:
+                self._replace_book(envelope, snapshot, frame, facts)
+                return "snapshots"
+            case OtherMessage():
+                self.unknown_types[envelope.type] += 1
+            case SubscribedReply() | ErrorReply() | UnsubscribedReply() as reply:
+                self._note_subscription(envelope, reply, frame, facts)
+            case _:
+                pass
+        facts.append(ReplyFact(envelope.sid, envelope.command_id, decoded.message))
+        return "controls"
+
+    def _fold_delta(
+        self, envelope: Envelope, delta: DeltaMessage, frame: ReceivedFrame, facts: list[Fact]
+    ) -> None:
+        sid, seq = _numbered(envelope)
+        market = self._market(delta.market_ticker)
+        old_size_e2 = market.book.apply(delta.side, delta.price_e4, delta.delta_e2)
+        market.sid = sid
+        market.sequence_number = seq
+        market.timestamp_ms = delta.timestamp_ms
+        market.received_us = frame.received_us
+        market.deltas += 1
+        facts.append(
+            DeltaFact(
+                delta.market_ticker,
+                seq,
+                delta.timestamp_ms,
+                frame.received_us,
+                delta.side,
+                delta.price_e4,
+                delta.delta_e2,
+                old_size_e2,
+            )
+        )
+        if old_size_e2 + delta.delta_e2 < 0 and market.is_exact:
+            self.negative_levels += 1
+            self._lose_one(market, sid, seq + 1, frame, "negative_level", facts)
+
+    def _replace_book(
+        self, envelope: Envelope, snapshot: SnapshotMessage, frame: ReceivedFrame, facts: list[Fact]
+    ) -> None:
+        sid, seq = _numbered(envelope)
+        market = self._market(snapshot.market_ticker)
+        origin: Origin
+        if envelope.command_id is not None:
+            origin = "requested"
+        elif market.sid != sid or not market.snapshots:
+            origin = "initial"
+        else:
+            origin = "unsolicited"
+        market.book.replace(snapshot.yes_bids, snapshot.no_bids)
+        market.unknown_cause = None
+        market.is_lost = False
+        market.sid = sid
+        market.sequence_number = seq
+        market.timestamp_ms = None
+        market.received_us = frame.received_us
+        market.snapshots += 1
+        facts.append(
+            SnapshotFact(
+                snapshot.market_ticker,
+                seq,
+                frame.received_us,
+                origin,
+                snapshot.yes_bids,
+                snapshot.no_bids,
+                market.book.digest(),
+            )
+        )
+
+    def _note_trade(
+        self, envelope: Envelope, trade: TradeMessage, frame: ReceivedFrame, facts: list[Fact]
+    ) -> None:
+        self._market(trade.market_ticker).trades += 1
+        facts.append(
+            TradeFact(
+                trade.market_ticker,
+                envelope.seq,
+                trade.timestamp_ms,
+                frame.received_us,
+                trade.trade_id,
+                trade.taker_side,
+                trade.price_e4,
+                trade.count_e2,
+                trade.is_block_trade,
+            )
+        )
+
+    def _note_subscription(
+        self,
+        envelope: Envelope,
+        reply: SubscribedReply | ErrorReply | UnsubscribedReply,
+        frame: ReceivedFrame,
+        facts: list[Fact],
+    ) -> None:
+        match reply:
+            case SubscribedReply(channel=channel, sid=sid):
+                if channel == BOOK_CHANNEL:
+                    self.book_sids.add(sid)
+                if sid in self.ended_sids:
+                    self.ended_sids.discard(sid)
+                    self.chains[sid] = SequenceChain()
+            case ErrorReply(code=code) if code in TERMINAL_ERRORS and envelope.sid is not None:
+                cause = TERMINAL_ERRORS[code]
+                chain = self.chains.setdefault(envelope.sid, SequenceChain())
+                facts.append(
+                    GapFact(envelope.sid, chain.expected, None, frame.received_us, frame.number, cause)
+                )
+                self._lose_books(envelope.sid, cause)
+                self.ended_sids.add(envelope.sid)
+            case UnsubscribedReply() if envelope.sid is not None:
+                self.ended_sids.add(envelope.sid)
+            case _:
+                pass
+
+    def _lose_rejected(self, envelope: Envelope, frame: ReceivedFrame, facts: list[Fact]) -> None:
+        """A numbered frame about a book was not understood: what it said is missing from here on."""
+        if envelope.type not in BOOK_TYPES:
+            return
+        sid, seq = envelope.sid, envelope.seq
+        if sid is None or seq is None:
+            return
+        market = self.markets.get(guess_market_ticker(envelope) or "")
+        if market is not None:
+            self._lose_one(market, sid, seq, frame, "reject", facts)
+            return
+        facts.append(GapFact(sid, seq, seq + 1, frame.received_us, frame.number, "reject"))
+        self._lose_books(sid, "reject")
+
+    def _lose_one(
+        self,
+        market: MarketState,
+        sid: int,
+        expected: int,
+        frame: ReceivedFrame,
+        cause: str,
+        facts: list[Fact],
+    ) -> None:
+        assert self.chains[sid].expected >= expected
+        facts.append(
+            GapFact(
+                sid,
+                expected,
+                self.chains[sid].expected,
+                frame.received_us,
+                frame.number,
+                cause,
+                market.ticker,
+            )
+        )
+        market.lose(cause)
+
+    def _lose_books(self, sid: int, cause: str) -> None:
+        """All books of a subscription are unknown; so are those whose snapshot may be what is missing."""
+        if sid not in self.book_sids:
+            return
+        for market in self.markets.values():
+            if market.sid is None or market.sid == sid:
+                market.lose(cause)
+
+    def _market(self, ticker: str) -> MarketState:
+        market = self.markets.get(ticker)
+        if market is None:
+            market = self.markets[ticker] = MarketState(ticker)
+        return market
+
+
+def _numbered(envelope: Envelope) -> tuple[int, int]:
+    if envelope.sid is None or envelope.seq is None:
+        raise MalformedFrame(f"{envelope.type} without sid and seq")
+    return envelope.sid, envelope.seq

@@ -1,0 +1,313 @@
+"""
+The scope of one session: connect, receive, fold, write, end.
+
+    session
+    ├── writer          outlives the connection; ends when the last row is safe
+    └── feed            ends with the connection
+        ├── reader      transport to frames
+        ├── book        frames to facts, facts to backlog and live stream
+        ├── conversation  commands that are due
+        ├── liveness    30 s without a sign of life end the connection
+        └── stopping    on the service's wish: unsubscribe, wait for the last frame, end
+
+Frames that were received are folded and put into the backlog however the feed ends: the channel between
+reader and book, and the transport behind it, are emptied without waiting.
+"""
+
+import random
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+import trio
+from attrs import define, field, frozen
+
+from collector.clock import WallClock, wait_for_tick
+from collector.errors import FeedError, FeedLost
+from collector.exchange.transport import StampedText, Transport
+from collector.observe.hub import LiveHub
+from collector.observe.logs import get_logger
+from collector.observe.state import FeedStatus, RecorderState, SessionStats
+from collector.protocol.commands import USE_YES_PRICE
+from collector.protocol.conversation import Conversation
+from collector.protocol.facts import DeltaFact, FrameBatch, ReceivedFrame, TradeFact
+from collector.protocol.thinning import Thinner
+from collector.protocol.tracker import FeedTracker
+from collector.session.backlog import Backlog
+from collector.session.writer import SessionWriter
+from collector.store.batch import SessionEnding, SessionOpening
+from collector.store.connection import TrioConnection
+
+SILENCE_S_MAX: Final = 30.0
+"""The exchange pings every 10 s: three in a row are missing."""
+FIRST_SNAPSHOTS_S_MAX: Final = 10.0
+"""Markets without a snapshot so long after the acknowledgement are asked for."""
+UNSUBSCRIBE_S_MAX: Final = 3.0
+"""What the orderly end of a connection may take out of the drain time."""
+CHANNEL_BATCHES: Final = 16
+"""Batches between reader and book. Each holds up to a thousand frames; more wait in the transport."""
+
+_log = get_logger("session")
+
+Frames = Sequence[ReceivedFrame]
+
+
+@frozen
+class SessionContext:
+    """What every session needs from outside itself."""
+
+    open_transport: Callable[[], AbstractAsyncContextManager[Transport]]
+    connect_store: Callable[[], AbstractAsyncContextManager[TrioConnection]]
+    state: RecorderState
+    hub: LiveHub
+    clock: WallClock
+    rng: random.Random
+    recorder_key: int
+    ws_url: str
+    batch_rows: int
+    flush_interval_s: float
+    stopping: trio.Event
+    backlogs: set[Backlog] = field(factory=set[Backlog])
+
+
+@define(eq=False)
+class FeedEnd:
+    """Tells the supervisor that a connection is over, while the session may still be writing."""
+
+    error: FeedError | None = None
+    _is_over: trio.Event = field(factory=trio.Event, init=False)
+
+    def tell(self, error: FeedError | None) -> None:
+        """Say why; None when the service asked for it."""
+        self.error = error
+        self._is_over.set()
+
+    async def wait(self) -> FeedError | None:
+        """Wait for the end and give its reason."""
+        await self._is_over.wait()
+        return self.error
+
+
+async def run_session(
+    context: SessionContext, feed: FeedStatus, end: FeedEnd, on_connected: Callable[[SessionStats], None]
+) -> None:
+    """
+    Run one connection and its session, from the handshake until its last row is in the database.
+
+    What ends the connection is told to `end`; anything that is not a FeedError propagates.
+    """
+    error: FeedError | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            async with trio.open_nursery() as connecting:
+                connected = trio.Event()
+                connecting.start_soon(_stop_connecting, context.stopping, connected, connecting.cancel_scope)
+                async with context.open_transport() as transport:
+                    connected.set()
+                    session = _Session.begin(context, feed, transport)
+                    nursery.start_soon(session.writer.run, name=f"writer:{feed.name}")
+                    on_connected(session.stats)
+                    await session.receive()
+                connecting.cancel_scope.cancel(reason="the connection is over")
+        except* FeedError as group:
+            error = _worst(group)
+        end.tell(error)
+
+
+async def _stop_connecting(stopping: trio.Event, connected: trio.Event, scope: trio.CancelScope) -> None:
+    """A service that stops does not wait for a handshake; a session that has begun ends in order."""
+    await stopping.wait()
+    if not connected.is_set():
+        scope.cancel(reason="the service stops")
+
+
+@define(eq=False)
+class _Session:
+    """The state that the tasks of one feed share; all of them live in one nursery."""
+
+    context: SessionContext
+    transport: Transport
+    stats: SessionStats
+    tracker: FeedTracker
+    conversation: Conversation
+    thinner: Thinner
+    backlog: Backlog
+    writer: SessionWriter
+    _frames_received: int = field(default=0, init=False)
+    _wake: trio.Event = field(factory=trio.Event, init=False)
+    _loss: FeedLost | None = field(default=None, init=False)
+
+    @classmethod
+    def begin(cls, context: SessionContext, feed: FeedStatus, transport: Transport) -> "_Session":
+        """A session as of the moment that its connection stands."""
+        state = context.state
+        tracker = FeedTracker.of_markets(feed.market_tickers)
+        stats = SessionStats(uuid.UUID(int=context.rng.getrandbits(128)), feed.name, tracker, context.clock())
+        state.forget_books(feed.name)
+        state.sessions.append(stats)
+        backlog = Backlog(context.batch_rows, context.flush_interval_s)
+        context.backlogs.add(backlog)
+        opening = SessionOpening(
+            key=stats.key,
+            recorder_key=context.recorder_key,
+            market_tickers=feed.market_tickers,
+            ws_url=context.ws_url,
+            environment=state.environment,
+            code_version=state.code_version,
+            sample_rate=state.sample_rate,
+            use_yes_price=USE_YES_PRICE,
+            started_us=stats.started_us,
+        )
+        writer = SessionWriter(
+            opening, backlog, stats, state, context.connect_store, context.clock, context.rng
+        )
+        conversation = Conversation(feed.market_tickers)
+        return cls(
+            context, transport, stats, tracker, conversation, Thinner(state.sample_rate), backlog, writer
+        )
+
+    async def receive(self) -> None:
+        """Receive until the connection ends, and close the session. Raises the FeedError that ended it."""
+        error: FeedError | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                frames_out, frames_in = trio.open_memory_channel[Frames](CHANNEL_BATCHES)
+                nursery.start_soon(self._read, frames_out, name="reader")
+                nursery.start_soon(self._converse, name="conversation")
+                nursery.start_soon(self._watch_liveness, name="liveness")
+                nursery.start_soon(self._stop_when_asked, nursery.cancel_scope, name="stopping")
+                await self._keep_books(frames_in)
+                nursery.cancel_scope.cancel(reason="feed ended")
+        except* FeedError as group:
+            error = _worst(group)
+        finally:
+            self._close(error or self._loss)
+        if error or self._loss:
+            raise error or self._loss  # type: ignore[misc]
+
+    async def _read(self, frames_out: trio.MemorySendChannel[Frames]) -> None:
+        with frames_out:
+            while True:
+                try:
+                    texts = await self.transport.receive()
+                except FeedLost as loss:
+                    # Not raised here: the book task first has to fold what was received before.
+                    self._loss = loss
+                    return
+                await frames_out.send(self._number(texts))
+
+    def _number(self, texts: Sequence[StampedText]) -> Frames:
+        first = self._frames_received + 1
+        self._frames_received += len(texts)
+        return [ReceivedFrame(number, us, text) for number, (us, text) in enumerate(texts, first)]
+
+    async def _keep_books(self, frames_in: trio.MemoryReceiveChannel[Frames]) -> None:
+        with frames_in:
+            try:
+                async for frames in frames_in:
+                    self._fold(frames)
+                    await trio.lowlevel.checkpoint()
+            finally:
+                self._fold_rest(frames_in)
+
+    def _fold(self, frames: Frames) -> None:
+        """Facts of some frames, to everyone who needs them."""
+        batch = self.tracker.process(frames)
+        self.context.state.note_batch(self.stats, batch)
+        try:
+            self.backlog.put(batch, self.thinner.thin(batch.facts))
+        finally:
+            self.stats.queued_frames = self.backlog.waiting_frames
+            self.context.hub.publish(self.stats, batch)
+        self.conversation.note(batch.facts, trio.current_time())
+        if _concerns_conversation(batch):
+            self._wake.set()
+
+    def _fold_rest(self, frames_in: trio.MemoryReceiveChannel[Frames]) -> None:
+        """What was received and not folded when the feed ended, for whatever reason."""
+        rest: list[ReceivedFrame] = []
+        while True:
+            try:
+                rest.extend(frames_in.receive_nowait())
+            except (trio.WouldBlock, trio.EndOfChannel):
+                break
+        while texts := self.transport.take_nowait():
+            rest.extend(self._number(texts))
+        if rest:
+            batch = self.tracker.process(rest)
+            self.context.state.note_batch(self.stats, batch)
+            self.context.hub.publish(self.stats, batch)
+            try:
+                self.backlog.put(batch, self.thinner.thin(batch.facts))
+            except FeedLost:
+                pass  # It is in all the same, and the feed has ended already.
+
+    async def _converse(self) -> None:
+        first_snapshots_due_s = float("inf")
+        while True:
+            now_s = trio.current_time()
+            if not self.conversation.is_subscribed:
+                first_snapshots_due_s = now_s + FIRST_SNAPSHOTS_S_MAX
+            elif now_s >= first_snapshots_due_s:
+                self.tracker.lose_missing()
+                first_snapshots_due_s = float("inf")
+            lost = self.tracker.lost_markets()
+            for command in self.conversation.due(now_s, lost):
+                await self.transport.send(command)
+            self._wake = trio.Event()
+            with trio.move_on_at(min(self.conversation.next_due_s(lost), first_snapshots_due_s)):
+                await self._wake.wait()
+
+    async def _watch_liveness(self) -> None:
+        began_s = trio.current_time()
+        while True:
+            await wait_for_tick(began_s, 1.0)
+            if trio.current_time() - max(began_s, self.transport.last_activity_s) > SILENCE_S_MAX:
+                raise FeedLost(f"no frame of any kind for {SILENCE_S_MAX:g} s")
+
+    async def _stop_when_asked(self, feed_scope: trio.CancelScope) -> None:
+        """
+        End in order: the answers to `unsubscribe` come behind the last data, so all of it is here then.
+        """
+        await self.context.stopping.wait()
+        with trio.move_on_after(UNSUBSCRIBE_S_MAX):
+            command = self.conversation.unsubscribe()
+            if command is not None:
+                await self.transport.send(command)
+                while self.conversation.open_sids:
+                    await trio.sleep(0.01)
+        feed_scope.cancel(reason="the service stops")
+
+    def _close(self, error: FeedError | None) -> None:
+        if error is None:
+            ending = SessionEnding(self.context.clock(), "closed", "recorder stopped", None)
+        else:
+            close_code = error.close_code if isinstance(error, FeedLost) else None
+            ending = SessionEnding(self.context.clock(), "error", str(error), close_code)
+        self.backlog.close(ending, self.thinner.finish())
+        self.context.backlogs.discard(self.backlog)
+        self.stats.status = ending.status
+        self.stats.ended_us = ending.ended_us
+        self.stats.end_reason = ending.reason
+        self.stats.close_code = ending.close_code
+        for market in self.tracker.markets.values():
+            market.unknown_cause = market.unknown_cause or "session_ended"
+        _log.info("session ended", session=self.stats.session_id, status=ending.status, reason=ending.reason)
+
+
+def _concerns_conversation(batch: FrameBatch) -> bool:
+    return any(not isinstance(fact, DeltaFact | TradeFact) for fact in batch.facts)
+
+
+def _worst(group: BaseExceptionGroup[FeedError]) -> FeedError:
+    """The one reason to name: whatever is not just the connection's end, else the first."""
+    leaves: list[FeedError] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(error.exceptions)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+        elif isinstance(error, FeedError):
+            leaves.append(error)
+    return next((error for error in leaves if not isinstance(error, FeedLost)), leaves[0])

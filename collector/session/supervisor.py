@@ -1,0 +1,135 @@
+"""
+Keeps connections up: which markets on which connection, and when to try again.
+
+One task for each connection slot. Within a slot, sessions follow each other; a past one may still be writing
+when the next one is receiving. One kind of error is answered here, FeedError; anything else ends the process.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+from attrs import define, field
+
+from collector.errors import FeedError, FeedLost, FeedRefused, MarketLimitExceeded
+from collector.observe.logs import get_logger
+from collector.observe.state import FeedPhase, FeedStatus, SessionStats, StorePhase
+from collector.session.backlog import FRAMES_MAX, BacklogFull
+from collector.session.scope import FeedEnd, SessionContext, run_session
+from collector.supervise import backoff_delays
+
+BACKOFF_FIRST_S: Final = 0.5
+BACKOFF_S_MAX: Final = 30.0
+STABLE_S: Final = 60.0
+"""A connection that lived so long was good: the next loss starts with short waits again."""
+REFUSED_S: Final = 60.0
+"""A refusal will hardly change by itself, and asking often may be held against us."""
+STORE_POLL_S: Final = 0.5
+
+_log = get_logger("supervisor")
+
+
+async def run_supervisor(context: SessionContext, tickers: Sequence[str]) -> None:
+    """
+    Record these markets until the service stops; returns when every session's last row is safe.
+
+    Begins when the database has been there once: before that, nothing could be recorded.
+    """
+    async with trio.open_nursery() as nursery:
+        slots = _Slots(context, nursery)
+        slots.add(tuple(tickers))
+
+
+@define(eq=False)
+class _Slots:
+    """The connection slots; grows when the exchange takes fewer markets on one connection."""
+
+    context: SessionContext
+    nursery: trio.Nursery
+    _count: int = field(default=0, init=False)
+
+    def add(self, tickers: tuple[str, ...]) -> None:
+        self._count += 1
+        feed = FeedStatus(f"feed-{self._count}", tickers, since_us=self.context.clock())
+        self.context.state.feeds.append(feed)
+        self.nursery.start_soon(self._keep_connected, feed, name=feed.name)
+
+    def _split(self, feed: FeedStatus) -> None:
+        """Give half of a slot's markets to a slot of their own (error 26)."""
+        half = len(feed.market_tickers) // 2
+        moved = feed.market_tickers[half:]
+        feed.market_tickers = feed.market_tickers[:half]
+        _log.warning("markets split over connections", feed=feed.name, kept=half, moved=len(moved))
+        self.add(moved)
+
+    async def _keep_connected(self, feed: FeedStatus) -> None:
+        context = self.context
+        delays = backoff_delays(context.rng, first_s=BACKOFF_FIRST_S, s_max=BACKOFF_S_MAX)
+        async with trio.open_nursery() as sessions:
+            while not context.stopping.is_set():
+                await self._wait_for_store(feed)
+                began_s = trio.current_time()
+                error = await self._connect_once(feed, sessions)
+                if error is None:
+                    break
+                if isinstance(error, MarketLimitExceeded) and len(feed.market_tickers) > 1:
+                    self._split(feed)
+                    continue
+                if trio.current_time() - began_s >= STABLE_S:
+                    delays = backoff_delays(context.rng, first_s=BACKOFF_FIRST_S, s_max=BACKOFF_S_MAX)
+                await self._pause(feed, error, next(delays))
+        self._turn(feed, FeedPhase.STOPPED, "the service stops")
+
+    async def _connect_once(self, feed: FeedStatus, sessions: trio.Nursery) -> FeedError | None:
+        """One session, until its connection is over; tells why it is."""
+        if feed.phase is not FeedPhase.REFUSED:
+            self._turn(feed, FeedPhase.CONNECTING, feed.reason)
+        feed.attempts += 1
+        end = FeedEnd()
+
+        def on_connected(stats: SessionStats) -> None:
+            feed.attempts = 0
+            feed.connections += 1
+            feed.ever_connected = True
+            self._turn(feed, FeedPhase.CONNECTED, "")
+            _log.info("connected", feed=feed.name, markets=len(feed.market_tickers), session=str(stats.key))
+
+        sessions.start_soon(run_session, self.context, feed, end, on_connected, name=f"session:{feed.name}")
+        return await end.wait()
+
+    async def _wait_for_store(self, feed: FeedStatus) -> None:
+        """Wait while there is nowhere to put what would be received."""
+        if not self._is_store_stuck():
+            return
+        self._turn(feed, FeedPhase.WAITING_FOR_STORE, self.context.state.store.reason)
+        while self._is_store_stuck() and not self.context.stopping.is_set():
+            with trio.move_on_after(STORE_POLL_S):
+                await self.context.stopping.wait()
+
+    def _is_store_stuck(self) -> bool:
+        state = self.context.state
+        waiting = sum(session.queued_frames for session in state.sessions if not session.is_safe)
+        return state.store.phase is StorePhase.STARTING or waiting > FRAMES_MAX // 2
+
+    async def _pause(self, feed: FeedStatus, error: FeedError, delay_s: float) -> None:
+        if isinstance(error, BacklogFull):
+            return
+        if isinstance(error, FeedRefused):
+            delay_s = REFUSED_S * (0.75 + delay_s / BACKOFF_S_MAX / 2)
+            self._turn(feed, FeedPhase.REFUSED, str(error))
+        else:
+            if isinstance(error, FeedLost):
+                delay_s = max(delay_s, error.retry_after_s)
+            self._turn(feed, FeedPhase.BACKING_OFF, str(error))
+        _log.warning("feed down", feed=feed.name, reason=str(error), retry_s=round(delay_s, 1))
+        with trio.move_on_after(delay_s):
+            await self.context.stopping.wait()
+
+    def _turn(self, feed: FeedStatus, phase: FeedPhase, reason: str) -> None:
+        """Note a change. A feed is as long down as it has not been connected, whatever it goes through."""
+        was_up = feed.phase is FeedPhase.CONNECTED
+        is_up = phase is FeedPhase.CONNECTED
+        if was_up != is_up or phase is FeedPhase.STOPPED:
+            feed.since_us = self.context.clock()
+        feed.phase = phase
+        feed.reason = reason

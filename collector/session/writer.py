@@ -1,0 +1,149 @@
+"""
+The writer of one session: batches into PostgreSQL, in order, each once.
+
+One task, on a connection of its own. It outlives the connection to the exchange: it ends when everything that
+was received is in the database and the session's row says how it ended. While PostgreSQL is away it holds on
+to its batch and comes again. When it is cancelled it has a last, shielded while to write what is left.
+"""
+
+import random
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+import trio
+from attrs import define, field
+
+from collector.clock import WallClock
+from collector.errors import StoreUnavailable
+from collector.observe.logs import get_logger
+from collector.observe.state import RecorderState, SessionStats, StorePhase
+from collector.session.backlog import Backlog
+from collector.store.batch import (
+    Batch,
+    SessionEnding,
+    SessionOpening,
+    close_session,
+    ensure_partitions,
+    fetch_market_ids,
+    open_session,
+    write_batch,
+)
+from collector.store.connection import TrioConnection
+from collector.supervise import backoff_delays
+
+WRITE_S_MAX: Final = 60.0
+"""A batch that takes longer is not slow: the server is stuck, and a new connection is tried."""
+LAST_FLUSH_S_MAX: Final = 10.0
+"""What a cancelled writer gets to write what is left; inside the drain time of the deployment."""
+RETRY_FIRST_S: Final = 0.2
+RETRY_S_MAX: Final = 5.0
+
+_log = get_logger("writer")
+
+
+@define(eq=False)
+class SessionWriter:
+    """What the writer knows between two batches, and between two connections."""
+
+    opening: SessionOpening
+    backlog: Backlog
+    stats: SessionStats
+    state: RecorderState
+    connect: Callable[[], AbstractAsyncContextManager[TrioConnection]]
+    clock: WallClock
+    rng: random.Random
+    _batch: Batch | None = field(default=None, init=False)
+    _market_ids: dict[str, int] = field(factory=dict[str, int], init=False)
+    _known_days: set[int] = field(factory=set[int], init=False)
+
+    async def run(self) -> None:
+        """
+        Write until the backlog is closed and empty, and the session's row is complete.
+
+        Cancelled, it still writes what is left, as long as that takes no longer than LAST_FLUSH_S_MAX.
+        """
+        try:
+            await self._write_all()
+        finally:
+            if not self.stats.is_safe:
+                await self._write_rest()
+
+    async def _write_rest(self) -> None:
+        self.backlog.close(SessionEnding(self.clock(), "error", "recorder stopped", None))
+        with trio.move_on_after(LAST_FLUSH_S_MAX, shield=True):
+            await self._write_all()
+        if not self.stats.is_safe:
+            _log.error("frames lost at the end", session=self.stats.session_id, frames=self._left())
+
+    async def _write_all(self) -> None:
+        delays = backoff_delays(self.rng, first_s=RETRY_FIRST_S, s_max=RETRY_S_MAX)
+        while not self.stats.is_safe:
+            batches = self.stats.batches
+            failure: BaseException | None = None
+            try:
+                async with self.connect() as connection:
+                    await self._write_on(connection)
+            except* (StoreUnavailable, trio.TooSlowError) as group:
+                failure = group.exceptions[0]
+            if failure is None:
+                return
+            self._note_failure(failure)
+            if self.stats.batches > batches:
+                delays = backoff_delays(self.rng, first_s=RETRY_FIRST_S, s_max=RETRY_S_MAX)
+            await trio.sleep(next(delays))
+
+    async def _write_on(self, connection: TrioConnection) -> None:
+        """Write on one connection, for as long as it holds."""
+        if self.stats.session_id is None:
+            with trio.fail_after(WRITE_S_MAX):
+                self.stats.session_id = await open_session(connection, self.opening)
+        while True:
+            if self._batch is None:
+                self._batch = await self.backlog.take()
+            if self._batch is None:
+                break
+            await self._write(connection, self._batch)
+            self._batch = None
+            self.stats.queued_frames = self._left()
+        ending = self.backlog.ending
+        assert ending is not None
+        with trio.fail_after(WRITE_S_MAX):
+            await close_session(connection, self.stats.session_id, ending)
+        self.stats.is_safe = True
+
+    async def _write(self, connection: TrioConnection, batch: Batch) -> None:
+        assert self.stats.session_id is not None
+        began_s = trio.current_time()
+        with trio.fail_after(WRITE_S_MAX):
+            await self._prepare(connection, batch)
+            await write_batch(connection, self.stats.session_id, batch, self._market_ids)
+        self._note_written(batch, (trio.current_time() - began_s) * 1000)
+
+    async def _prepare(self, connection: TrioConnection, batch: Batch) -> None:
+        """Numbers for new markets, and partitions for days that nobody foresaw (a clock that jumped)."""
+        unknown = batch.market_tickers - self._market_ids.keys()
+        if unknown:
+            self._market_ids.update(await fetch_market_ids(connection, sorted(unknown)))
+        for day in batch.days - self._known_days:
+            await ensure_partitions(connection, day, day)
+            self._known_days.add(day)
+
+    def _note_written(self, batch: Batch, write_ms: float) -> None:
+        rows = len(batch.facts)
+        self.stats.batches += 1
+        self.stats.written = self.stats.written + batch.counts
+        self.stats.rows_written += rows
+        self.stats.write_ms_last = write_ms
+        self.stats.write_ms_max = max(write_ms, self.stats.write_ms_max or 0.0)
+        self.state.rows_written += rows
+        self.state.store.turn(StorePhase.AVAILABLE, self.clock())
+
+    def _note_failure(self, failure: BaseException) -> None:
+        reason = str(failure) or f"no answer within {WRITE_S_MAX:g} s"
+        self.state.store.write_failures += 1
+        self.state.store.turn(StorePhase.AWAY, self.clock(), reason)
+        _log.warning("write failed, will be tried again", session=self.stats.session_id, reason=reason)
+
+    def _left(self) -> int:
+        return self.backlog.waiting_frames + (len(self._batch.frames) if self._batch is not None else 0)

