@@ -12,6 +12,7 @@ dropped. Each test gets an empty database of its own.
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 import uuid
@@ -119,3 +120,11 @@ def frames_dir() -> Path:
     if not folder.is_dir():
         pytest.skip("the recorded frames are not here: set RL_FRAMES_DIR to their folder")
     return folder
+
+
+@pytest.fixture
+def refusing_port() -> Generator[int]:
+    """A port that is taken but not listened on, so that nobody else can answer there."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]

@@ -23,7 +23,7 @@ from typing import Final, Literal, Protocol
 import trio
 from attrs import define, field
 
-from collector.observe.state import SessionStats
+from collector.observe.state import RecorderState, SessionStats
 from collector.protocol.facts import DeltaFact, FrameBatch, GapFact, SnapshotFact
 
 Stream = Literal["stats", "orderbook"]
@@ -34,17 +34,18 @@ CLIENTS_MAX: Final = 200
 MESSAGES_MAX: Final = 2_000
 """A tenth of a second of the fastest flow, minutes of an ordinary one."""
 BYTES_MAX: Final = 2**20
-"""What may wait for one client. Text is counted in characters, which here are bytes but for exotic tickers."""
+"""What may wait for one client, counted in characters: bytes, as everything here is ASCII."""
+MESSAGES_PER_S_MAX: Final = 3_000
+"""
+What all clients together are sent: a message costs the server about 60 µs, so a fifth of a core at the most.
+Each client has its share; what flows faster overflows, and becomes books.
+"""
 _BOOKS_PER_STEP: Final = 8
 """Building a deep book takes up to a millisecond, and a step of a task must stay below ten."""
 
 
 class BookEncoder(Protocol):
     """Makes the texts of the live stream."""
-
-    def tickers(self) -> Iterable[str]:
-        """The markets that a new client is told of."""
-        ...
 
     def delta(self, fact: DeltaFact) -> str:
         """A change as text."""
@@ -178,9 +179,14 @@ class Mailbox:
 
 @define(eq=False)
 class LiveHub:
-    """All mailboxes of the process. Everything here is synchronous and belongs to the one Trio thread."""
+    """
+    All mailboxes of the process. Everything here is synchronous and belongs to the one Trio thread.
 
-    encoder: BookEncoder
+    The web attaches its encoder before it lets the first client join; until then nothing is published.
+    """
+
+    state: RecorderState
+    encoder: BookEncoder | None = None
     clients_max: int = CLIENTS_MAX
     is_closed: bool = False
     clients_ever: int = 0
@@ -203,14 +209,20 @@ class LiveHub:
         """Whether no more clients are taken."""
         return len(self._mailboxes) >= self.clients_max
 
+    @property
+    def share_per_s(self) -> float:
+        """How many messages a second a client may be sent."""
+        return MESSAGES_PER_S_MAX / max(1, len(self._readers))
+
     def join(self, streams: frozenset[Stream] = STREAMS, markets: frozenset[str] | None = None) -> Mailbox:
         """A mailbox for a new client, which is owed the books of the markets that it wants."""
+        assert self.encoder is not None
         mailbox = Mailbox(streams, markets, self.encoder, is_closed=self.is_closed)
         self._mailboxes.add(mailbox)
         self.clients_ever += 1
         if "orderbook" in streams:
             self._readers = (*self._readers, mailbox)
-            mailbox.owe(self.encoder.tickers())
+            mailbox.owe(self.state.tickers)
         return mailbox
 
     def leave(self, mailbox: Mailbox) -> None:
@@ -252,12 +264,15 @@ class LiveHub:
         for mailbox in self._mailboxes:
             mailbox.close()
 
+    def _encode(self, fact: DeltaFact | SnapshotFact) -> str:
+        assert self.encoder is not None
+        return self.encoder.delta(fact) if isinstance(fact, DeltaFact) else self.encoder.snapshot(fact)
+
     def _offer(self, fact: DeltaFact | SnapshotFact) -> None:
         ticker = fact.market_ticker
         text: str | None = None
         for mailbox in self._readers:
             if mailbox.takes(ticker):
                 if text is None:
-                    is_delta = isinstance(fact, DeltaFact)
-                    text = self.encoder.delta(fact) if is_delta else self.encoder.snapshot(fact)
+                    text = self._encode(fact)
                 mailbox.put_book(ticker, text)

@@ -160,6 +160,16 @@ class RecorderState:
             return active[-1]
         return self.sessions[-1] if self.sessions else None
 
+    @property
+    def tickers(self) -> tuple[str, ...]:
+        """Every market that the service is for or has seen, in a stable order."""
+        tickers = dict.fromkeys(self.market_tickers)
+        for feed in self.feeds:
+            tickers.update(dict.fromkeys(feed.market_tickers))
+        for session in self.sessions:
+            tickers.update(dict.fromkeys(session.tracker.markets))
+        return tuple(tickers)
+
     def forget_books(self, feed_name: str) -> None:
         """Let go of the books of a feed's ended sessions, which a new session is about to replace."""
         for session in self.sessions:

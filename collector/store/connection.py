@@ -132,12 +132,14 @@ class TrioConnection(psycopg.AsyncConnection[TupleRow]):
             with trio.move_on_after(math.inf if timeout is None else timeout):
                 return await wait_conversation(gen, self.pgconn)
         except BaseException as error:
+            # Cancelled, alone or in a group, and KeyboardInterrupt: an error comes where a conversation ends.
+            interrupted = not isinstance(error, Exception)
             try:
-                if not isinstance(error, Exception):  # Cancelled, alone or in a group, and KeyboardInterrupt
+                if interrupted:
                     with trio.move_on_after(self.settle_timeout_s, shield=True):
                         await self._settle()
             finally:
-                if self.pgconn.transaction_status not in _SETTLED:
+                if interrupted and self.pgconn.transaction_status not in _SETTLED:
                     self.close_nowait()
                 # Last: psycopg's way out of a pipeline sends once more when its conversation is closed.
                 with suppress(Exception):

@@ -1,8 +1,8 @@
 """
 Whether the service does its job, from the recorder's state alone.
 
-The answer is for a machine that restarts what is not healthy, and for a person who asks why. So `failed` means
-that something which should be recorded is not being recorded; `degraded` that it is, with a reserve in use.
+The answer is for a machine that restarts what is not healthy, and for a person who asks why. So `failed`
+means that something which should be recorded is not; `degraded` that it is, with a reserve in use.
 
     component    ok                                degraded                      failed
     feeds        connected; starting up; briefly   -                             refused; not connected for
@@ -99,7 +99,11 @@ def _is_starting(state: RecorderState, now_us: int) -> bool:
 
 
 def _worst(components: tuple[Component, ...]) -> Verdict:
-    return max((component.verdict for component in components), key=_RANKS.__getitem__, default="ok")
+    worst: Verdict = "ok"
+    for component in components:
+        if _RANKS[component.verdict] > _RANKS[worst]:
+            worst = component.verdict
+    return worst
 
 
 def _assess_feed(state: RecorderState, feed: FeedStatus, now_us: int) -> Component:

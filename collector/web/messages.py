@@ -9,7 +9,6 @@ path of a price. Asks are derived from the other side's bids. Beyond the fields 
 Pure: state in, text out. It must not know who the clients are nor how text reaches them.
 """
 
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -71,16 +70,6 @@ def current_book(state: RecorderState, ticker: str) -> CurrentBook | None:
     return None
 
 
-def known_tickers(state: RecorderState) -> tuple[str, ...]:
-    """Every market that the service is for or has seen, in a stable order."""
-    tickers = dict.fromkeys(state.market_tickers)
-    for feed in state.feeds:
-        tickers.update(dict.fromkeys(feed.market_tickers))
-    for session in state.sessions:
-        tickers.update(dict.fromkeys(session.tracker.markets))
-    return tuple(tickers)
-
-
 class BookData(msgspec.Struct):
     """The data of `orderbook_snapshot`."""
 
@@ -115,10 +104,6 @@ class LiveMessages:
     """The hub's encoder: texts of the live stream, from facts and from the current state."""
 
     state: RecorderState
-
-    def tickers(self) -> Iterable[str]:
-        """The markets that a new client is told of."""
-        return known_tickers(self.state)
 
     def delta(self, fact: DeltaFact) -> str:
         """A change as text. Its time is the exchange's, or the receive time when that sent none."""
@@ -167,7 +152,7 @@ def book_data(book: CurrentBook) -> BookData:
 
 def connection_text(state: RecorderState, markets: frozenset[str] | None = None) -> str:
     """The first message to a client: the markets that it will hear of."""
-    tickers = [ticker for ticker in known_tickers(state) if markets is None or ticker in markets]
+    tickers = [ticker for ticker in state.tickers if markets is None or ticker in markets]
     data = {"markets": tickers, "status": "connected", "version": state.code_version}
     return _text("connection", data)
 
@@ -229,7 +214,7 @@ def stats(state: RecorderState, clients: int) -> dict[str, object]:
         "version": state.code_version,
         "environment": state.environment,
         "sample_rate": state.sample_rate,
-        "markets_tracked": len(known_tickers(state)),
+        "markets_tracked": len(state.tickers),
         "stopping": state.stopping,
         "server_time_ms": now_us // 1000,
     }
@@ -332,13 +317,11 @@ def _book_data(
 
 
 def _levels(levels: Levels, *, best_is_highest: bool) -> msgspec.Raw:
-    return msgspec.Raw(
-        "{%s}"
-        % ",".join(
-            f'"{format_cents(price_e4)}":{format_contracts(levels[price_e4])}'
-            for price_e4 in sorted(levels, reverse=best_is_highest)
-        )
+    pairs = ",".join(
+        f'"{format_cents(price_e4)}":{format_contracts(levels[price_e4])}'
+        for price_e4 in sorted(levels, reverse=best_is_highest)
     )
+    return msgspec.Raw(f"{{{pairs}}}")
 
 
 def _mid_price(bids: Levels, bids_of_other_side: Levels) -> msgspec.Raw:

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from collector.observe.hub import LiveHub
 from collector.observe.state import FeedPhase, RecorderState, StorePhase
-from collector.web.messages import count_exact_markets, count_reconnections, known_tickers
+from collector.web.messages import count_exact_markets, count_reconnections
 
 _PREFIX = "collector_"
 
@@ -43,7 +43,7 @@ class StateCollector(Collector):
         yield _counter("live_messages_dropped", "Messages that slow clients missed.", self.hub.dropped)
         yield _gauge("live_clients", "Clients of the live stream.", self.hub.clients)
         yield _gauge("start_time_seconds", "When the recorder started.", state.started_us / 1e6)
-        yield _gauge("markets_tracked", "Markets that are to be recorded.", len(known_tickers(state)))
+        yield _gauge("markets_tracked", "Markets that are to be recorded.", len(state.tickers))
         yield _gauge("markets_exact", "Markets whose book is exact now.", count_exact_markets(state))
         yield _gauge("event_loop_lag_seconds", "Lateness of the last tick.", state.loop_lag_ms / 1000)
         yield from self._store()

@@ -12,7 +12,6 @@ from collector.web.messages import (
     CurrentBook,
     best_bid_e4,
     current_books,
-    known_tickers,
     session_data,
     stats,
 )
@@ -55,7 +54,7 @@ def status_json(state: RecorderState, clients: int, clients_ever: int, dropped: 
             for feed in state.feeds
         ],
         "sessions": [session_data(session) for session in state.sessions],
-        "markets": [market_data(ticker, books.get(ticker), now_us) for ticker in known_tickers(state)],
+        "markets": [market_data(ticker, books.get(ticker), now_us) for ticker in state.tickers],
         "recent_gaps": [_gap_data(gap) for gap in state.recent_gaps],
         "recent_rejects": [_reject_data(reject) for reject in state.recent_rejects],
         "unknown_to_us": _unknowns(state),

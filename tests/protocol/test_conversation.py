@@ -1,0 +1,163 @@
+"""What is said to the exchange, and when."""
+
+import json
+from typing import Any
+
+import pytest
+
+from collector.errors import FeedLost, MarketLimitExceeded
+from collector.protocol.conversation import Conversation, Pace
+from collector.protocol.facts import ReplyFact, SnapshotFact
+from collector.protocol.messages import ErrorReply, Message, SubscribedReply, UnsubscribedReply
+
+PACE = Pace(
+    reply_s_max=10, subscribe_tries_max=3, snapshot_interval_s=1, snapshot_markets_max=2, back_off_s=5
+)
+
+
+def due(conversation: Conversation, now_s: float, *lost: str) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in conversation.due(now_s, lost)]
+
+
+def reply(
+    conversation: Conversation,
+    message: Message,
+    *,
+    now_s: float = 0.0,
+    sid: int | None = None,
+    command_id: int | None = None,
+) -> None:
+    conversation.note([ReplyFact(sid, command_id, message)], now_s)
+
+
+def subscribed() -> Conversation:
+    """A conversation whose two channels are acknowledged."""
+    conversation = Conversation(["A", "B", "C"], PACE)
+    conversation.due(0.0, [])
+    reply(conversation, SubscribedReply("orderbook_delta", 1), command_id=1)
+    reply(conversation, SubscribedReply("trade", 2), command_id=2)
+    return conversation
+
+
+def test_each_channel_is_subscribed_once_with_explicit_flags() -> None:
+    """Books and trades of all markets; the flag whose default will change is sent; then nothing more."""
+    conversation = Conversation(["A", "B"], PACE)
+
+    books, trades = due(conversation, 0.0)
+
+    assert books == {
+        "id": 1,
+        "cmd": "subscribe",
+        "params": {
+            "channels": ["orderbook_delta"],
+            "market_tickers": ["A", "B"],
+            "skip_ticker_ack": True,
+            "use_yes_price": False,
+        },
+    }
+    assert trades["params"]["channels"] == ["trade"]
+    assert due(conversation, 5.0) == []
+
+
+def test_unanswered_subscribe_is_repeated_and_then_given_up() -> None:
+    """A subscription that is accepted in silence does not go unnoticed."""
+    conversation = Conversation(["A"], PACE)
+
+    assert len(due(conversation, 0.0)) == 2
+    assert len(due(conversation, 10.0)) == 2
+    assert len(due(conversation, 20.0)) == 2
+    with pytest.raises(FeedLost, match="no answer to 3 subscribe commands"):
+        conversation.due(30.0, [])
+
+
+def test_lost_books_are_asked_for_at_a_bounded_rate() -> None:
+    """So many markets in a command, one command in an interval, and again when no answer came."""
+    conversation = subscribed()
+
+    (first,) = due(conversation, 1.0, "A", "B", "C")
+    assert first["params"] == {"sids": [1], "market_tickers": ["A", "B"], "action": "get_snapshot"}
+    assert due(conversation, 1.5, "A", "B", "C") == []
+    assert conversation.next_due_s(["A", "B", "C"]) == 2.0
+    (second,) = due(conversation, 2.0, "A", "B", "C")
+    assert second["params"]["market_tickers"] == ["C"]
+    assert due(conversation, 5.0, "A", "B", "C") == []
+    (again,) = due(conversation, 11.0, "A", "B", "C")
+    assert again["params"]["market_tickers"] == ["A", "B"]
+
+
+def test_book_lost_again_right_after_its_answer_is_asked_for_again() -> None:
+    """An answer that has come does not count as one that is still awaited."""
+    conversation = subscribed()
+    assert len(due(conversation, 1.0, "A")) == 1
+    conversation.note([SnapshotFact("A", 5, 0, "requested", {}, {}, b"")], 1.5)
+
+    assert len(due(conversation, 2.0, "A")) == 1
+
+
+def test_ended_subscription_is_subscribed_again_at_once() -> None:
+    """Errors 10 and 25 end one subscription; only its channel is subscribed again."""
+    conversation = subscribed()
+
+    reply(conversation, ErrorReply(25, "Subscription buffer overflow"), sid=1, now_s=7.0)
+
+    (command,) = due(conversation, 7.0)
+    assert command["params"]["channels"] == ["orderbook_delta"]
+
+
+def test_end_that_names_no_subscription_ends_the_connection() -> None:
+    """Which books are dead can't be told, so all of them begin anew."""
+    with pytest.raises(FeedLost, match="error 10"):
+        reply(subscribed(), ErrorReply(10, "Channel error"))
+
+
+def test_too_many_requests_waits_before_it_repeats() -> None:
+    """Error 27 to a subscribe holds it back; it does not count as a failed try."""
+    conversation = Conversation(["A"], PACE)
+    command, _ = due(conversation, 0.0)
+    reply(conversation, SubscribedReply("trade", 2), command_id=2)
+    for now_s in (0.0, 5.0, 10.0, 15.0):
+        error = ErrorReply(27, "Too many requests")
+        reply(conversation, error, command_id=command["id"], now_s=now_s)
+        assert due(conversation, now_s + 4.9) == []
+        (command,) = due(conversation, now_s + 5.0)
+        assert command["params"]["channels"] == ["orderbook_delta"]
+
+
+def test_command_timeout_repeats_at_once() -> None:
+    """Error 18 says that the command was not carried out: it is said again."""
+    conversation = Conversation(["A"], PACE)
+    conversation.due(0.0, [])
+
+    reply(conversation, ErrorReply(18, "Command timeout"), command_id=1, now_s=3.0)
+
+    (command,) = due(conversation, 3.0)
+    assert command["params"]["channels"] == ["orderbook_delta"]
+
+
+def test_market_limit_is_for_the_supervisor() -> None:
+    """Error 26 can't be answered on this connection."""
+    with pytest.raises(MarketLimitExceeded, match="3 markets are too many"):
+        reply(subscribed(), ErrorReply(26, "Subscription market limit exceeded"), command_id=1)
+
+
+def test_other_errors_are_counted_and_survived() -> None:
+    """An error that concerns nothing of ours changes nothing."""
+    conversation = subscribed()
+
+    reply(conversation, ErrorReply(8, "Unknown channel name"), command_id=1)
+
+    assert conversation.error_counts == {8: 1}
+    assert due(conversation, 100.0) == []
+
+
+def test_orderly_end_names_all_subscriptions_and_waits_for_each() -> None:
+    """Unsubscribed channels are not subscribed again."""
+    conversation = subscribed()
+
+    assert json.loads(conversation.unsubscribe() or "")["params"] == {"sids": [1, 2]}
+    reply(conversation, UnsubscribedReply(), sid=1)
+    assert conversation.open_sids == {2}
+    reply(conversation, UnsubscribedReply(), sid=2)
+
+    assert conversation.open_sids == set()
+    assert due(conversation, 1000.0) == []

@@ -1,0 +1,303 @@
+"""Frames to facts: sequence, books, gaps, rejects."""
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.protocol.facts import (
+    DeltaFact,
+    Fact,
+    FrameCounts,
+    GapFact,
+    RejectFact,
+    SnapshotFact,
+    TradeFact,
+)
+from collector.protocol.tracker import FeedTracker
+from tests import independent
+from tests.frames import (
+    RECEIVED_US,
+    delta_text,
+    error_text,
+    received,
+    snapshot_text,
+    subscribed_text,
+    trade_text,
+)
+
+EIGHT_MARKETS = "KXBTC-8-markets-2026-04-18.ndjson.gz"
+
+
+def process(*texts: str, markets: Sequence[str] = ("A", "B")) -> tuple[FeedTracker, list[Fact], FrameCounts]:
+    tracker = FeedTracker.of_markets(markets)
+    batch = tracker.process(received(*texts))
+    return tracker, list(batch.facts), batch.counts
+
+
+def gaps(facts: Sequence[Fact]) -> list[GapFact]:
+    return [fact for fact in facts if isinstance(fact, GapFact)]
+
+
+def of_kind(facts: Sequence[Fact], kind: type[Fact]) -> list[Fact]:
+    return [fact for fact in facts if isinstance(fact, kind)]
+
+
+def test_delta_carries_sizes_before_and_after() -> None:
+    """A level is added, changed and removed, and each delta says from what to what."""
+    _, facts, counts = process(
+        snapshot_text("A", 1, yes={"0.4500": "10.00"}),
+        delta_text("A", 2, "0.4600", "5.00"),
+        delta_text("A", 3, "0.4500", "-4.00"),
+        delta_text("A", 4, "0.4600", "-5.00"),
+    )
+
+    deltas = [fact for fact in facts if isinstance(fact, DeltaFact)]
+    assert [(delta.action, delta.old_size_e2, delta.new_size_e2) for delta in deltas] == [
+        ("add", 0, 500),
+        ("update", 1000, 600),
+        ("remove", 500, 0),
+    ]
+    assert [delta.sequence_number for delta in deltas] == [2, 3, 4]
+    assert deltas[0].received_us == RECEIVED_US + 2000
+    assert counts == FrameCounts(snapshots=1, deltas=3)
+
+
+def test_sequence_is_shared_by_markets_and_control_frames() -> None:
+    """One counter runs over all markets of a sid and over its acknowledgements: no false gap."""
+    _, facts, counts = process(
+        subscribed_text("orderbook_delta", 1),
+        snapshot_text("A", 1),
+        snapshot_text("B", 2),
+        '{"id":3,"sid":1,"seq":3,"type":"ok","msg":{"market_tickers":["A","B"]}}',
+        delta_text("B", 4, "0.5000", "1.00"),
+        subscribed_text("trade", 2),
+        trade_text("A", 1, sid=2),
+        error_text(7, sid=1, seq=5),
+        delta_text("A", 6, "0.5000", "1.00"),
+    )
+
+    assert gaps(facts) == []
+    assert counts == FrameCounts(snapshots=2, deltas=2, trades=1, controls=4)
+
+
+def test_hole_makes_all_books_of_its_sid_unknown_until_their_snapshots() -> None:
+    """After a hole each book is exact again from its own new snapshot on, and deltas between are kept."""
+    tracker, facts, _ = process(
+        snapshot_text("A", 1), snapshot_text("B", 2), delta_text("A", 5, "0.5000", "1.00")
+    )
+
+    assert gaps(facts) == [GapFact(1, 3, 5, RECEIVED_US + 3000, 3, "sequence")]
+    assert tracker.lost_markets() == ["A", "B"]
+    assert len(of_kind(facts, DeltaFact)) == 1
+
+    batch = tracker.process(received(snapshot_text("B", 6, yes={"0.1000": "1.00"}, command_id=9), first=4))
+
+    assert tracker.lost_markets() == ["A"]
+    assert tracker.markets["B"].is_exact
+    (snapshot,) = batch.facts
+    assert isinstance(snapshot, SnapshotFact)
+    assert snapshot.origin == "requested"
+
+
+def test_hole_in_the_trades_leaves_books_alone() -> None:
+    """A hole is recorded for the sid that it is in, and no other sid's books are doubted."""
+    tracker, facts, _ = process(
+        snapshot_text("A", 1), snapshot_text("B", 2), trade_text("A", 1), trade_text("A", 3)
+    )
+
+    assert [(gap.sid, gap.expected, gap.received) for gap in gaps(facts)] == [(2, 2, 3)]
+    assert tracker.lost_markets() == []
+
+
+def test_first_snapshot_missing() -> None:
+    """When the very first frame is lost, the market that it was for is asked for too."""
+    tracker, facts, _ = process(subscribed_text("orderbook_delta", 1), snapshot_text("B", 2))
+
+    assert [(gap.expected, gap.received) for gap in gaps(facts)] == [(1, 2)]
+    assert tracker.lost_markets() == ["A"]
+
+
+def test_repeated_and_late_numbers_are_dropped() -> None:
+    """A number seen before is counted, and neither applied nor made a row."""
+    tracker, facts, counts = process(
+        snapshot_text("A", 1),
+        delta_text("A", 2, "0.5000", "1.00"),
+        delta_text("A", 2, "0.5000", "1.00"),
+        delta_text("A", 1, "0.5000", "1.00"),
+    )
+
+    assert counts == FrameCounts(snapshots=1, deltas=1, stales=2)
+    assert len(of_kind(facts, DeltaFact)) == 1
+    assert tracker.markets["A"].book.yes_bids == {5000: 100}
+
+
+def test_snapshot_replaces_the_book_whenever_it_comes() -> None:
+    """The empty snapshot after the close empties the book; it is unsolicited, the first one initial."""
+    tracker, facts, _ = process(
+        snapshot_text("A", 1, yes={"0.4500": "10.00"}, no={"0.5000": "1.00"}), snapshot_text("A", 2)
+    )
+
+    assert [fact.origin for fact in facts if isinstance(fact, SnapshotFact)] == ["initial", "unsolicited"]
+    assert tracker.markets["A"].book.yes_bids == {}
+    assert tracker.markets["A"].book.no_bids == {}
+    assert tracker.markets["A"].is_exact
+
+
+def test_level_below_zero_is_an_alarm() -> None:
+    """The delta is stored as received, its book is unknown until a new snapshot, others are not."""
+    tracker, facts, counts = process(
+        snapshot_text("A", 1, yes={"0.4500": "1.00"}),
+        snapshot_text("B", 2),
+        delta_text("A", 3, "0.4500", "-1.50"),
+    )
+
+    assert counts.deltas == 1
+    assert [(gap.cause, gap.market_ticker, gap.expected, gap.received) for gap in gaps(facts)] == [
+        ("negative_level", "A", 4, 4)
+    ]
+    assert tracker.lost_markets() == ["A"]
+    assert tracker.negative_levels == 1
+
+
+def test_malformed_frame_is_kept_verbatim_and_shows_as_a_hole() -> None:
+    """Text that is no frame is a reject; the number that it may have carried is missing afterwards."""
+    garbled = snapshot_text("A", 2)[:-20]
+
+    _, facts, counts = process(snapshot_text("A", 1), garbled, delta_text("A", 3, "0.5000", "1.00"))
+
+    assert counts == FrameCounts(snapshots=1, deltas=1, rejects=1)
+    (reject,) = [fact for fact in facts if isinstance(fact, RejectFact)]
+    assert (reject.frame_number, reject.text) == (2, garbled)
+    assert [(gap.expected, gap.received) for gap in gaps(facts)] == [(2, 3)]
+
+
+def test_malformed_content_costs_one_book() -> None:
+    """A numbered frame whose content makes no sense counts in the sequence; its market is unknown."""
+    tracker, facts, counts = process(
+        snapshot_text("A", 1),
+        snapshot_text("B", 2),
+        delta_text("A", 3, "0.50001", "1.00"),
+        delta_text("B", 4, "0.5000", "1.00"),
+    )
+
+    assert counts == FrameCounts(snapshots=2, deltas=1, rejects=1)
+    assert [(gap.cause, gap.market_ticker, gap.expected, gap.received) for gap in gaps(facts)] == [
+        ("reject", "A", 3, 4)
+    ]
+    assert tracker.lost_markets() == ["A"]
+
+
+@pytest.mark.parametrize(("code", "cause"), [(10, "channel_error"), (25, "buffer_overflow")])
+def test_terminal_error_is_a_hole_without_an_end(code: int, cause: str) -> None:
+    """A subscription that the exchange ends leaves its books unknown until the next one's snapshots."""
+    tracker, facts, _ = process(snapshot_text("A", 1), snapshot_text("B", 2), error_text(code, sid=1, seq=3))
+
+    assert [(gap.expected, gap.received, gap.cause) for gap in gaps(facts)] == [(4, None, cause)]
+    assert tracker.lost_markets() == ["A", "B"]
+
+    batch = tracker.process(
+        received(
+            subscribed_text("orderbook_delta", 3),
+            snapshot_text("A", 1, sid=3),
+            snapshot_text("B", 2, sid=3),
+            first=4,
+        )
+    )
+
+    assert gaps(batch.facts) == []
+    assert [fact.origin for fact in batch.facts if isinstance(fact, SnapshotFact)] == ["initial", "initial"]
+    assert tracker.exact_count() == 2
+
+
+def test_sid_given_again_after_its_end_counts_anew() -> None:
+    """Should the exchange reuse the number of a dead subscription, its sequence starts at 1 again."""
+    _, facts, counts = process(
+        snapshot_text("A", 1), error_text(25, sid=1), snapshot_text("A", 1), delta_text("A", 2, "0.5", "1")
+    )
+
+    assert [gap.cause for gap in gaps(facts)] == ["buffer_overflow"]
+    assert counts.stales == 0
+
+
+def test_what_is_not_known_is_counted_by_name() -> None:
+    """New types and new fields of the protocol are counted, and change nothing else."""
+    tracker, _, counts = process(
+        '{"type":"weather","sid":1,"seq":1,"msg":{}}',
+        snapshot_text("A", 2).replace('"market_id"', '"shape": 1, "market_id"'),
+    )
+
+    assert tracker.unknown_types == {"weather": 1}
+    assert tracker.unknown_fields == {"orderbook_snapshot.shape": 1}
+    assert counts == FrameCounts(controls=1, snapshots=1)
+
+
+@given(st.data())
+def test_batching_changes_nothing(data: st.DataObject) -> None:
+    """However frames are cut into batches, the facts and the books are the same."""
+    texts = [snapshot_text("A", 1, yes={"0.5000": "9.00"}), snapshot_text("B", 2)]
+    texts += [delta_text("AB"[n % 2], n, f"0.{n % 7 + 1}000", "3.00") for n in range(3, 20) if n != 11]
+    frames = received(*texts)
+    whole = FeedTracker.of_markets(("A", "B"))
+    expected = whole.process(frames).facts
+
+    pieces = FeedTracker.of_markets(("A", "B"))
+    facts: list[Fact] = []
+    rest = frames
+    while rest:
+        size = data.draw(st.integers(1, len(rest)))
+        facts.extend(pieces.process(rest[:size]).facts)
+        rest = rest[size:]
+
+    assert tuple(facts) == expected
+    assert {t: m.book for t, m in pieces.markets.items()} == {t: m.book for t, m in whole.markets.items()}
+
+
+@pytest.mark.frames
+def test_unfiltered_recording_has_no_false_gap(frames_dir: Path) -> None:
+    """Eight markets on one sid, with control frames among the data: no gap, and the tape's own books."""
+    tape = independent.read_tape(frames_dir / EIGHT_MARKETS)
+    tracker = FeedTracker.of_markets(())
+
+    batch = tracker.process(received(*raw_texts(frames_dir / EIGHT_MARKETS)))
+
+    assert gaps(batch.facts) == []
+    assert batch.counts == FrameCounts(snapshots=8, deltas=61, controls=5)
+    for ticker, book in independent.fold(tape).items():
+        assert tracker.markets[ticker].book.yes_bids == independent.as_integers(book["yes"])
+        assert tracker.markets[ticker].book.no_bids == independent.as_integers(book["no"])
+
+
+@pytest.mark.frames
+def test_each_frame_dropped_in_turn_is_exactly_one_gap(frames_dir: Path) -> None:
+    """Whichever numbered frame is missing: one gap with its number, and no exact book."""
+    texts = raw_texts(frames_dir / EIGHT_MARKETS)
+    numbered = [index for index, text in enumerate(texts) if '"seq":' in text]
+    for seq, dropped in enumerate(numbered[:-1], 1):
+        tracker = FeedTracker.of_markets(())
+        kept = received(*(text for index, text in enumerate(texts) if index != dropped))
+        until = next(i for i, frame in enumerate(kept) if f'"seq":{seq + 1},' in frame.text) + 1
+
+        batch = tracker.process(kept[:until])
+
+        assert [(gap.sid, gap.expected, gap.received) for gap in gaps(batch.facts)] == [(1, seq, seq + 1)]
+        newest = kept[until - 1].text
+        exact = {ticker for ticker, market in tracker.markets.items() if market.is_exact}
+        assert all(f'"{ticker}"' in newest and "snapshot" in newest for ticker in exact)
+        assert gaps(tracker.process(kept[until:]).facts) == []
+
+
+def raw_texts(path: Path) -> list[str]:
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line)["frame"] for line in lines]
+
+
+def test_trade_keeps_all_of_it() -> None:
+    """A trade becomes a fact with its number, time, sides and block flag."""
+    _, facts, _ = process(trade_text("A", 1))
+
+    assert facts == [TradeFact("A", 1, 1786410063969, RECEIVED_US + 1000, "trade-1", "no", 3500, 10, False)]

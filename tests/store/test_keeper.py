@@ -1,0 +1,162 @@
+"""The schema, partitions, retention, and sessions of recorders that died."""
+
+import random
+from functools import partial
+from typing import Any
+
+import psycopg
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from collector.clock import system_clock
+from collector.observe.state import StorePhase, StoreStatus
+from collector.store.batch import DAY_US, open_session
+from collector.store.connection import open_connection
+from collector.store.keeper import DAYS_AHEAD, Retention, apply_schema, run_keeper
+from tests.store.test_batch import opening, rows
+
+COUNT_BY_TICKER = "SELECT market_ticker, COUNT(*) FROM rl_orderbook_snapshots GROUP BY market_ticker;"
+RECENT_BY_TICKER = """SELECT market_ticker, COUNT(*) FROM rl_orderbook_deltas
+     WHERE timestamp_ms > (EXTRACT(EPOCH FROM NOW() - INTERVAL '1 hour') * 1000) GROUP BY market_ticker;"""
+
+
+async def keep(
+    url: str, *, key: int = 1, retention: Retention | None = None, day: int | None = None
+) -> StoreStatus:
+    """Run the keeper until the database is in order, and stop it."""
+    status = StoreStatus()
+
+    def clock() -> int:
+        return system_clock() if day is None else day * DAY_US
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(
+            partial(run_keeper, url, key, retention or Retention(), status, clock, random.Random(1))
+        )
+        with trio.fail_after(20):
+            while status.phase is not StorePhase.AVAILABLE:
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    return status
+
+
+def partitions(url: str, parent: str) -> list[str]:
+    found = rows(
+        url,
+        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+        f" WHERE i.inhparent = '{parent}'::regclass ORDER BY 1",
+    )
+    return [name for (name,) in found]
+
+
+async def test_schema_applies_to_an_empty_database_and_again(database_url: str) -> None:
+    """Applying the schema twice is applying it once, and the two questions of the specification work."""
+    async with open_connection(database_url) as connection:
+        await apply_schema(connection)
+        await apply_schema(connection)
+        for question in (COUNT_BY_TICKER, RECENT_BY_TICKER):
+            cursor = await connection.execute(question.encode())
+            assert await cursor.fetchall() == []
+
+
+async def test_schema_on_the_oldest_postgresql(postgres_15_url: str) -> None:
+    """The schema and the two questions work on PostgreSQL 15 too."""
+    async with open_connection(postgres_15_url) as connection:
+        await apply_schema(connection)
+        await apply_schema(connection)
+        for question in (COUNT_BY_TICKER, RECENT_BY_TICKER):
+            cursor = await connection.execute(question.encode())
+            assert await cursor.fetchall() == []
+    assert (await keep(postgres_15_url, day=20_000)).partitions_until == "2024-10-07"
+
+
+async def test_columns_are_the_contract(database_url: str) -> None:
+    """The names that readers use have the columns of the specification, in its order."""
+    async with open_connection(database_url) as connection:
+        await apply_schema(connection)
+    for view, columns in {
+        "rl_orderbook_deltas": "session_id, market_ticker, sequence_number, timestamp_ms, received_us, side,"
+        " action, price_e4, delta_e2, old_size_e2, new_size_e2",
+        "rl_orderbook_snapshots": "session_id, market_ticker, sequence_number, timestamp_ms, received_us,"
+        " origin, yes_bids, no_bids, digest",
+        "rl_orderbook_trades": "session_id, market_ticker, sequence_number, timestamp_ms, received_us, trade_id,"
+        " taker_side, price_e4, count_e2, is_block_trade",
+    }.items():
+        with psycopg.connect(database_url) as connection:
+            cursor = connection.execute(f"SELECT * FROM {view}".encode())
+            assert ", ".join(column.name for column in cursor.description or ()) == columns
+
+
+async def test_recent_deltas_are_found_by_an_index(database_url: str) -> None:
+    """The question by exchange time, word for word, does not have to read whole partitions."""
+    async with open_connection(database_url) as connection:
+        await apply_schema(connection)
+        await connection.execute("SELECT rl_ensure_partitions(current_date, current_date)")
+        await connection.execute("SET enable_seqscan = off")
+        cursor = await connection.execute(f"EXPLAIN {RECENT_BY_TICKER}".encode())
+        plan = "\n".join(line for (line,) in await cursor.fetchall())
+    assert "Bitmap Index Scan" in plan
+    assert "timestamp_ms" in plan
+
+
+async def test_partitions_exist_ahead_of_time(database_url: str) -> None:
+    """Today's partition and those of the next days are made without anyone's doing, once."""
+    status = await keep(database_url, day=20_000)
+    await keep(database_url, day=20_001)
+
+    names = ["20241004", "20241005", "20241006", "20241007", "20241008"]
+    assert DAYS_AHEAD == 3
+    assert status.partitions_until == "2024-10-07"
+    for parent in ("rl_delta_rows", "rl_trade_rows", "rl_raw_blocks"):
+        assert partitions(database_url, parent) == [f"{parent}_{name}" for name in names]
+
+
+async def test_retention_is_apart_for_rows_and_raw_blocks(database_url: str) -> None:
+    """Old rows go, raw blocks stay as long as they are wanted, and nothing else is touched."""
+    await keep(database_url, day=20_000)
+
+    await keep(database_url, day=20_004, retention=Retention(rows_days=2, raw_days=3))
+
+    assert partitions(database_url, "rl_delta_rows")[0] == "rl_delta_rows_20241006"
+    assert partitions(database_url, "rl_trade_rows")[0] == "rl_trade_rows_20241006"
+    assert partitions(database_url, "rl_raw_blocks")[0] == "rl_raw_blocks_20241005"
+
+
+async def test_sessions_of_a_dead_recorder_are_closed(database_url: str) -> None:
+    """A session left active is closed as an error once its recorder's lock is free, and not before."""
+    async with open_connection(database_url) as connection:
+        await apply_schema(connection)
+        dead = await open_session(connection, opening(recorder_key=11))
+        living = await open_session(connection, opening(recorder_key=12))
+        await connection.execute("SELECT pg_advisory_lock(12)")
+        await keep(database_url, key=13)
+
+    found: list[tuple[Any, ...]] = rows(
+        database_url, "SELECT session_id, status, end_reason FROM rl_orderbook_sessions ORDER BY 1"
+    )
+    assert found == [(dead, "error", "recorder_died"), (living, "active", None)]
+
+
+async def test_database_that_is_away_is_waited_for(refusing_port: int) -> None:
+    """The keeper neither ends nor raises; its status says what is wrong."""
+    status = StoreStatus()
+    url = f"postgresql://user:secret-word@127.0.0.1:{refusing_port}/none"
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(run_keeper, url, 1, Retention(), status, system_clock, random.Random(1)))
+        with trio.fail_after(20):
+            while status.phase is not StorePhase.AWAY:
+                await trio.sleep(0.01)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert "refused" in status.reason
+    assert "secret-word" not in status.reason
+
+
+@pytest.mark.parametrize("text", ["--", "no column"])
+async def test_partition_function_refuses_nothing_silently(database_url: str, text: str) -> None:
+    """An unknown parent drops nothing."""
+    async with open_connection(database_url) as connection:
+        await apply_schema(connection)
+        cursor = await connection.execute("SELECT rl_drop_partitions(%s, current_date)", (text,))
+        assert await cursor.fetchone() == (0,)
