@@ -30,7 +30,7 @@ from collector.observe.logs import get_logger
 from collector.observe.state import RecorderState
 from collector.session.scope import SessionContext
 from collector.session.supervisor import run_supervisor
-from collector.store.connection import open_connection
+from collector.store.connection import EMBEDDED_PREFIX, open_connection
 from collector.store.embedded import open_embedded
 from collector.store.keeper import Retention, run_keeper
 from collector.web.app import make_app
@@ -48,6 +48,7 @@ async def run_service(
     *,
     on_ready: Callable[[list[str]], None] = lambda urls: None,
     clock: WallClock = system_clock,
+    rng: random.Random | None = None,
     stopping: trio.Event | None = None,
 ) -> bool:
     """
@@ -56,8 +57,8 @@ async def run_service(
     `on_ready` gets the URLs at which the web server answers. Raises StartError when the machine refuses the
     port or the embedded database's folder; whatever else comes out is a bug.
     """
-    stopping = stopping or trio.Event()
-    rng = random.Random()
+    stopping = trio.Event() if stopping is None else stopping
+    rng = rng or random.Random()
     async with open_database(settings.database_url) as database_url:
         state = RecorderState(
             clock=clock,
@@ -170,8 +171,8 @@ def _session_context(
 @asynccontextmanager
 async def open_database(database_url: str) -> AsyncGenerator[str]:
     """The URL to connect to; an embedded PostgreSQL runs as long as the block."""
-    if not database_url.startswith("embedded:"):
+    if not database_url.startswith(EMBEDDED_PREFIX):
         yield database_url
         return
-    async with open_embedded(database_url.removeprefix("embedded:")) as url:
+    async with open_embedded(database_url.removeprefix(EMBEDDED_PREFIX)) as url:
         yield url

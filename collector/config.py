@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 
 from collector.errors import ConfigError
+from collector.exchange.signing import is_usable_key
+from collector.store.connection import EMBEDDED_PREFIX, check_database_url
 
 Environment = Literal["prod", "demo"]
 MarketMode = Literal["config", "discovery"]
@@ -149,19 +151,6 @@ def read_database_url(environ: Mapping[str, str] | None = None) -> str:
     return url
 
 
-def check_database_url(text: str) -> str | None:
-    """What is wrong with a database URL, without repeating it; None when it can be tried."""
-    must = f"must be {_DATABASE_URL_SHAPE}"
-    if text.startswith("embedded:"):
-        return None if text.removeprefix("embedded:").strip() else must
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError:
-        return must
-    return None if parts.scheme in ("postgresql", "postgres") else must
-
-
 def _read_key_id(reader: _Reader) -> str:
     name = "KALSHI_API_KEY_ID"
     key_id = reader.text(name)
@@ -189,9 +178,6 @@ def _read_private_key(reader: _Reader) -> str:
         except (OSError, UnicodeDecodeError, ValueError):
             reader.problem(name, "must be the path of a readable file with a PEM private key")
             return ""
-    # Imported here, so that commands which sign nothing don't pay for it.
-    from collector.exchange.signing import is_usable_key
-
     if not is_usable_key(pem):
         reader.problem(name, "must hold a PEM private key, RSA or Ed25519, without a passphrase")
     return pem
@@ -254,7 +240,7 @@ def _read_database_url(reader: _Reader, name: str, *, is_required: bool) -> str 
             reader.problem(name, f"is required: {_DATABASE_URL_SHAPE}")
         return None
     problem = check_database_url(url)
-    if problem is None and not is_required and url.startswith("embedded:"):
+    if problem is None and not is_required and url.startswith(EMBEDDED_PREFIX):
         problem = "must be a postgresql:// URL: an embedded PostgreSQL has no pooler"
     if problem is not None:
         reader.problem(name, problem)

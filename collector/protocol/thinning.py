@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from attrs import define, evolve, field
 
-from collector.protocol.facts import DeltaFact, Fact, GapFact, SnapshotFact
+from collector.protocol.facts import DeltaFact, Fact, GapFact, ReplyFact, SnapshotFact
 from collector.protocol.units import Side
 
 
@@ -48,10 +48,11 @@ class Thinner:
     _sums: dict[str, _Sums] = field(factory=dict[str, _Sums])
 
     def thin(self, facts: Iterable[Fact]) -> list[Fact]:
-        """The facts to store, in order."""
+        """The facts that become rows, in order; replies of the exchange become none."""
+        stored = [fact for fact in facts if not isinstance(fact, ReplyFact)]
         if self.every == 1:
-            return list(facts)
-        return [kept for fact in facts for kept in self._thin_one(fact)]
+            return stored
+        return [kept for fact in stored for kept in self._thin_one(fact)]
 
     def finish(self) -> list[Fact]:
         """What is still summed when the session ends."""

@@ -82,7 +82,7 @@ class Backlog:
 
     def flush(self) -> None:
         """Make what waits now a batch, whatever its size."""
-        self._flush_asked = True
+        self._flush_asked = bool(self._pieces)
         self._changed.set()
 
     def close(self, ending: SessionEnding, last_rows: Sequence[Fact] = ()) -> None:
@@ -110,7 +110,6 @@ class Backlog:
         if self.ending is not None:
             return True
         if not self._pieces:
-            self._flush_asked = False
             return False
         waited_s = trio.current_time() - self._first_put_s
         return self._flush_asked or self._rows >= self.batch_rows or waited_s >= self.flush_interval_s
@@ -128,6 +127,7 @@ class Backlog:
             counts = counts + piece_counts
             taken += 1
         del self._pieces[:taken]
+        self._flush_asked = self._flush_asked and bool(self._pieces)
         self._frames -= len(frames)
         self._rows -= sum(isinstance(fact, DeltaFact | SnapshotFact | TradeFact) for fact in facts)
         self._first_put_s = trio.current_time()

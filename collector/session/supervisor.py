@@ -19,7 +19,7 @@ from collector.session.scope import FeedEnd, SessionContext, run_session
 from collector.supervise import backoff_delays
 
 BACKOFF_FIRST_S: Final = 0.5
-BACKOFF_S_MAX: Final = 30.0
+BACKOFF_S_MAX: Final = 10.0
 STABLE_S: Final = 60.0
 """A connection that lived so long was good: the next loss starts with short waits again."""
 REFUSED_S: Final = 60.0

@@ -158,11 +158,11 @@ def simulate(
     sys.exit(status)
 
 
-def complain(group: BaseExceptionGroup[typing.Any], *, status: int) -> int:
+def complain(group: BaseExceptionGroup[BaseException], *, status: int) -> int:
     """Print each problem as a line of its own, and return the exit status."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
-            complain(typing.cast("BaseExceptionGroup[typing.Any]", error), status=status)
+            complain(error, status=status)
         else:
             click.echo(f"collector simulate: {error}", err=True)
     return status

@@ -19,7 +19,6 @@ from typing import Final, cast
 from urllib.parse import urlsplit
 
 import msgspec
-import structlog
 import trio
 from attrs import define, frozen
 from prometheus_client import CollectorRegistry, generate_latest
@@ -30,6 +29,7 @@ from werkzeug.exceptions import HTTPException
 
 from collector.errors import StoreError
 from collector.observe.hub import STREAMS, LiveHub, Mailbox, Stream
+from collector.observe.logs import get_logger
 from collector.observe.state import RecorderState
 from collector.web.health import health_json
 from collector.web.messages import (
@@ -70,7 +70,7 @@ _PAGE_POLICY: Final = (
 )
 _BOOKS_PER_STEP: Final = 8
 
-_log = structlog.stdlib.get_logger("web")
+_log = get_logger("web")
 
 
 @frozen
@@ -267,7 +267,11 @@ def make_app(
     allowed_origins: tuple[str, ...],
     flush: Callable[[], Awaitable[int]],
 ) -> WebApp:
-    """The app over a state and a hub, which it teaches its JSON. `flush` writes what waits and tells how much that was."""
+    """
+    The app over a state and a hub, which it teaches its JSON.
+
+    `flush` writes what waits now, and tells how many frames that was.
+    """
     app = WebApp("collector.web", static_folder=None)
     app.hub = hub
     hub.encoder = LiveMessages(state)

@@ -17,7 +17,6 @@ from typing import Final, cast
 
 import hypercorn.trio
 import hypercorn.trio.run
-import structlog
 import trio
 from hypercorn.config import Config
 from hypercorn.logging import Logger
@@ -26,6 +25,7 @@ from hypercorn.typing import ASGIFramework
 from collector.clock import wait_for_tick
 from collector.errors import StartError
 from collector.observe.hub import LiveHub
+from collector.observe.logs import get_logger
 from collector.observe.state import RecorderState, SessionStats
 from collector.web.app import WebApp
 from collector.web.connections import SEND_S_MAX, DeadlineConnection, Sends, WebConfig
@@ -45,7 +45,7 @@ BACKLOG: Final = 128
 RESOLVE_S_MAX: Final = 10.0
 TICK_S: Final = 1.0
 
-_log = structlog.stdlib.get_logger("web")
+_log = get_logger("web")
 
 
 class _QuietLogger(Logger):

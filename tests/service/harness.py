@@ -1,0 +1,190 @@
+"""
+The whole service against the simulator, with real sockets and a real PostgreSQL, in one Trio run.
+
+What it has recorded is read back with SQL and compared with the simulator's own account of what it sent.
+"""
+
+import json
+import random
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import httpx
+import psycopg
+import trio
+from typing_extensions import override
+
+from collector.app import run_service
+from collector.config import Settings
+from collector.simulator.server import Simulator, SimulatorSettings, open_simulator
+from collector.store.rawblock import decode_block
+
+TEST_S_MAX = 60
+"""No test of the whole service may hang longer."""
+
+
+class QuickRandom(random.Random):
+    """Chance as it is, but waits between tries are a hundredth of what they would be."""
+
+    @override
+    def uniform(self, a: float, b: float) -> float:
+        return super().uniform(a, b) / 100
+
+
+def settings_for(simulator: Simulator, database_url: str, **changes: Any) -> Settings:  # noqa: ANN401
+    """Settings that record all of a simulator's markets."""
+    settings = Settings(
+        api_key_id=simulator.key_id,
+        private_key_pem=simulator.private_key_pem,
+        environment="demo",
+        ws_url=simulator.ws_url,
+        api_url=simulator.api_url,
+        market_tickers=simulator.tickers,
+        market_mode="config",
+        market_limit=300,
+        batch_rows=100,
+        flush_interval_s=0.1,
+        sample_rate=1,
+        database_url=database_url,
+        database_url_pooled=None,
+        host="127.0.0.1",
+        port=0,
+        admin_token="a token for tests",
+        allowed_origins=(),
+        spool_dir=Path("spool"),
+        spool_mb_max=16,
+        log_level="INFO",
+        log_format="json",
+        rows_retention_days=None,
+        raw_retention_days=None,
+        is_simulated=True,
+    )
+    return attrs.evolve(settings, **changes)
+
+
+@attrs.define(eq=False)
+class Service:
+    """A running service. `is_safe` is what it returned, once it has ended."""
+
+    stopping: trio.Event = attrs.field(factory=trio.Event)
+    ended: trio.Event = attrs.field(factory=trio.Event)
+    url: str = ""
+    is_safe: bool | None = None
+    _is_ready: trio.Event = attrs.field(factory=trio.Event)
+
+    async def run(self, settings: Settings) -> None:
+        def note_ready(urls: list[str]) -> None:
+            self.url = urls[0]
+            self._is_ready.set()
+
+        self.is_safe = await run_service(
+            settings, on_ready=note_ready, rng=QuickRandom(), stopping=self.stopping
+        )
+        self.ended.set()
+
+    async def wait_ready(self) -> None:
+        await self._is_ready.wait()
+
+    async def stop(self) -> None:
+        """The orderly end that a signal brings about."""
+        self.stopping.set()
+        await self.ended.wait()
+
+    async def get(self, path: str) -> tuple[int, dict[str, Any]]:
+        async with httpx.AsyncClient() as client:
+            response = await client.get(f"{self.url}{path}")
+        return response.status_code, response.json()
+
+    async def wait_until(self, what: str, **conditions: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Poll a JSON path until its named top-level values are as given, and return it."""
+        while True:
+            _, found = await self.get(what)
+            if all(found.get(name) == value for name, value in conditions.items()):
+                return found
+            await trio.sleep(0.02)
+
+
+@asynccontextmanager
+async def serve(settings: Settings) -> AsyncGenerator[Service]:
+    """Run the service for the time of the block; it is stopped in order at the end."""
+    service = Service()
+    with trio.fail_after(TEST_S_MAX):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(service.run, settings)
+            await service.wait_ready()
+            yield service
+            await service.stop()
+
+
+async def record(simulation: SimulatorSettings, database_url: str, **changes: Any) -> Simulator:  # noqa: ANN401
+    """Record everything that a simulator has to send, stop, and give the simulator with its account."""
+    async with open_simulator(attrs.evolve(simulation, keep_account=True)) as simulator:
+        async with serve(settings_for(simulator, database_url, **changes)) as service:
+            await simulator.wait_finished()
+        assert service.is_safe
+    return simulator
+
+
+def query(url: str, text: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url) as connection:
+        return connection.execute(text.encode()).fetchall()
+
+
+def raw_frames(url: str) -> dict[int, list[str]]:
+    """The recorded frames of each session, verbatim and in order; fails when a number is missing or twice."""
+    frames: dict[int, list[str]] = {}
+    for session_id, first, payload in query(
+        url, "SELECT session_id, first_frame, payload FROM rl_raw_blocks ORDER BY session_id, first_frame"
+    ):
+        texts = frames.setdefault(session_id, [])
+        assert first == len(texts) + 1
+        texts.extend(frame.text for frame in decode_block(first, payload))
+    return frames
+
+
+def sent_frames(simulator: Simulator) -> list[list[str]]:
+    """What the simulator sent on each connection that got anything, in the order of connections."""
+    numbers = sorted({entry.connection for entry in simulator.account.entries})
+    return [simulator.account.frames(number) for number in numbers]
+
+
+def kinds(texts: Iterable[str]) -> Counter[str]:
+    return Counter(json.loads(text)["type"] for text in texts)
+
+
+def last_books(url: str) -> dict[str, tuple[dict[int, int], dict[int, int]]]:
+    """
+    Each market's last book, by folding rows with SQL's order alone: the newest snapshot, then what follows it.
+    """
+    books: dict[str, tuple[dict[int, int], dict[int, int]]] = {}
+    latest = query(
+        url,
+        "SELECT DISTINCT ON (market_ticker) market_ticker, session_id, sequence_number, yes_bids, no_bids"
+        " FROM rl_orderbook_snapshots ORDER BY market_ticker, session_id DESC, sequence_number DESC",
+    )
+    for ticker, session_id, sequence_number, yes_bids, no_bids in latest:
+        sides = {
+            "yes": {int(price): size for price, size in yes_bids.items()},
+            "no": {int(price): size for price, size in no_bids.items()},
+        }
+        for side, price_e4, delta_e2 in query(
+            url,
+            "SELECT side, price_e4, delta_e2 FROM rl_orderbook_deltas"
+            f" WHERE market_ticker = '{ticker}' AND session_id = {session_id}"
+            f" AND sequence_number > {sequence_number} ORDER BY sequence_number",
+        ):
+            sides[side][price_e4] = sides[side].get(price_e4, 0) + delta_e2
+        books[ticker] = (
+            {price: size for price, size in sides["yes"].items() if size},
+            {price: size for price, size in sides["no"].items() if size},
+        )
+    return books
+
+
+flow = partial(SimulatorSettings, speed=None, seed=7)
+"""Generated order flow, as fast as it is taken."""

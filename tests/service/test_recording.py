@@ -1,0 +1,149 @@
+"""What is sent is what is recorded."""
+
+import json
+from pathlib import Path
+
+import pytest
+import trio
+
+from collector.simulator.server import SimulatorSettings, open_simulator
+from tests import independent
+from tests.service.harness import (
+    flow,
+    kinds,
+    last_books,
+    query,
+    raw_frames,
+    record,
+    sent_frames,
+    serve,
+    settings_for,
+)
+
+
+def assert_recorded(simulator: object, url: str) -> None:
+    """Every frame verbatim under its session, a row for each delta, trade and snapshot, and a ledger that adds up."""
+    sent = sent_frames(simulator)  # type: ignore[arg-type]
+    recorded = raw_frames(url)
+    assert list(recorded.values()) == sent
+    for session_id, texts in recorded.items():
+        by_type = kinds(text for text in texts if is_json(text))
+        for view, kind in (
+            ("deltas", "orderbook_delta"),
+            ("snapshots", "orderbook_snapshot"),
+            ("trades", "trade"),
+        ):
+            (count,) = query(
+                url, f"SELECT count(*) FROM rl_orderbook_{view} WHERE session_id = {session_id}"
+            )[0]
+            assert count == by_type[kind], view
+        ledger = query(
+            url,
+            "SELECT sum(last_frame - first_frame + 1), sum(delta_frames + snapshot_frames + trade_frames"
+            " + control_frames + stale_frames + rejected_frames), sum(delta_rows) FROM rl_write_ledger"
+            f" WHERE session_id = {session_id}",
+        )
+        assert ledger == [(len(texts), len(texts), by_type["orderbook_delta"])]
+        session = query(
+            url, f"SELECT frames, deltas FROM rl_orderbook_sessions WHERE session_id = {session_id}"
+        )
+        assert session == [(len(texts), by_type["orderbook_delta"])]
+
+
+def is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+async def test_generated_flow(database_url: str) -> None:
+    """Twenty markets at full speed: every frame, every row, no gap, no reject, and the last books are right."""
+    simulator = await record(flow(markets=20, rate_per_s=1000, messages_max=5000), database_url)
+
+    assert_recorded(simulator, database_url)
+    assert query(database_url, "SELECT count(*) FROM rl_orderbook_gaps") == [(0,)]
+    assert query(database_url, "SELECT count(*) FROM rl_orderbook_rejects") == [(0,)]
+    assert query(database_url, "SELECT status, end_reason FROM rl_orderbook_sessions") == [
+        ("closed", "recorder stopped")
+    ]
+    frames = [json.loads(text) for texts in sent_frames(simulator) for text in texts]
+    expected = {
+        ticker: (independent.as_integers(book["yes"]), independent.as_integers(book["no"]))
+        for ticker, book in independent.fold(frames).items()
+    }
+    assert last_books(database_url) == expected
+
+
+@pytest.mark.frames
+@pytest.mark.parametrize(
+    ("tape", "sessions"),
+    [
+        ("KXBTC-8-markets-2026-04-18.ndjson.gz", 1),
+        ("KXGOLD15M-26AUG101900-00.ndjson.gz", 1),
+        ("KXGOLD15M-26AUG102030-30.ndjson.gz", 2),
+    ],
+)
+async def test_recorded_tape(database_url: str, frames_dir: Path, tape: str, sessions: int) -> None:
+    """A real tape at full speed: a row for each of its deltas and trades, no gap, and its own last book."""
+    simulator = await record(SimulatorSettings(tapes=(frames_dir / tape,), speed=None), database_url)
+
+    assert_recorded(simulator, database_url)
+    frames = independent.read_tape(frames_dir / tape)
+    counts = independent.count_types(frames)
+    assert query(database_url, "SELECT count(*) FROM rl_orderbook_deltas") == [(counts["orderbook_delta"],)]
+    assert query(database_url, "SELECT count(*) FROM rl_orderbook_trades") == [(counts["trade"],)]
+    assert query(database_url, "SELECT count(*) FROM rl_orderbook_gaps") == [(0,)]
+    assert query(database_url, "SELECT count(*) FROM rl_orderbook_rejects") == [(0,)]
+    assert query(database_url, "SELECT count(*) FROM rl_orderbook_sessions") == [(sessions,)]
+    assert last_books(database_url) == {
+        ticker: (independent.as_integers(book["yes"]), independent.as_integers(book["no"]))
+        for ticker, book in independent.fold(frames).items()
+    }
+
+
+async def test_connection_cut_twenty_times(database_url: str) -> None:
+    """Each reconnection is a session of its own, and every row is under the session that received it."""
+    async with open_simulator(flow(markets=10, rate_per_s=2000, speed=1.0, keep_account=True)) as simulator:
+        async with serve(settings_for(simulator, database_url)) as service:
+            for cuts in range(20):
+                await service.wait_until("/rl/status", **{})
+                while simulator.connections <= cuts or simulator.account.counts.get(cuts + 1, 0) < 30:
+                    await trio.sleep(0.01)
+                simulator.cut_all()
+            while simulator.account.counts.get(21, 0) < 30:
+                await trio.sleep(0.01)
+        assert service.is_safe
+
+    assert query(
+        database_url, "SELECT count(*), count(*) FILTER (WHERE status = 'error') FROM rl_orderbook_sessions"
+    ) == [(21, 20)]
+    recorded = list(raw_frames(database_url).values())
+    for texts, sent in zip(recorded, sent_frames(simulator), strict=True):
+        # A broken line takes with it what was on its way.
+        assert texts == sent[: len(texts)]
+    assert recorded[-1] == sent_frames(simulator)[-1]
+    mismatches = query(
+        database_url,
+        "SELECT s.session_id FROM rl_orderbook_sessions s WHERE deltas <>"
+        " (SELECT count(*) FROM rl_orderbook_deltas d WHERE d.session_id = s.session_id)",
+    )
+    assert mismatches == []
+
+
+async def test_thinned_rows(database_url: str) -> None:
+    """With a sample rate above 1 there are fewer rows, all raw frames, and the same last books."""
+    simulator = await record(
+        flow(markets=3, rate_per_s=1000, messages_max=3000), database_url, sample_rate=10
+    )
+
+    frames = [json.loads(text) for texts in sent_frames(simulator) for text in texts]
+    ((rows,),) = query(database_url, "SELECT count(*) FROM rl_orderbook_deltas")
+    assert 0 < rows < independent.count_types(frames)["orderbook_delta"]
+    assert list(raw_frames(database_url).values()) == sent_frames(simulator)
+    assert query(database_url, "SELECT sample_rate FROM rl_orderbook_sessions") == [(10,)]
+    assert last_books(database_url) == {
+        ticker: (independent.as_integers(book["yes"]), independent.as_integers(book["no"]))
+        for ticker, book in independent.fold(frames).items()
+    }

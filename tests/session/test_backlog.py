@@ -1,0 +1,142 @@
+"""When a batch is due, and what is in it."""
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from collector.protocol.facts import Fact, ReceivedFrame
+from collector.protocol.tracker import FeedTracker
+from collector.session import backlog as backlog_module
+from collector.session.backlog import Backlog, BacklogFull
+from collector.store.batch import SessionEnding
+from tests.frames import delta_text, received, snapshot_text
+
+END = SessionEnding(1, "closed", "recorder stopped", None)
+
+
+class Feed:
+    """Makes batches of deltas whose numbers follow each other."""
+
+    def __init__(self) -> None:
+        self.tracker = FeedTracker.of_markets(["A"])
+        self.count = 0
+
+    def put(self, backlog: Backlog, frames: int) -> None:
+        texts = [delta_text("A", self.count + n, "0.5000", "1.00") for n in range(1, frames + 1)]
+        batch = self.tracker.process(received(*texts, first=self.count + 1))
+        self.count += frames
+        backlog.put(batch, batch.facts)
+
+
+async def test_batch_is_due_when_enough_rows_wait(autojump_clock: MockClock) -> None:
+    """A full batch does not wait for the interval."""
+    backlog, feed = Backlog(batch_rows=10, flush_interval_s=1.0), Feed()
+    feed.put(backlog, 10)
+
+    batch = await backlog.take()
+
+    assert batch is not None
+    assert (len(batch.frames), len(batch.facts)) == (10, 10)
+    assert trio.current_time() == 0
+
+
+async def test_batch_is_due_an_interval_after_its_first_row(autojump_clock: MockClock) -> None:
+    """Few rows wait as long as the interval, counted from the first of them, however many follow."""
+    backlog, feed = Backlog(batch_rows=10, flush_interval_s=1.0), Feed()
+
+    async def trickle() -> None:
+        await trio.sleep(5)
+        for _ in range(8):
+            feed.put(backlog, 1)
+            await trio.sleep(0.2)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trickle)
+        batch = await backlog.take()
+        assert batch is not None
+        assert trio.current_time() == pytest.approx(6.0)
+        assert len(batch.frames) in (5, 6)
+
+
+async def test_what_comes_during_a_write_is_the_next_batch(autojump_clock: MockClock) -> None:
+    """However many rows have come meanwhile, they go in together; numbers follow each other."""
+    backlog, feed = Backlog(batch_rows=10, flush_interval_s=1.0), Feed()
+    feed.put(backlog, 10)
+    first = await backlog.take()
+    for _ in range(7):
+        feed.put(backlog, 100)
+
+    second = await backlog.take()
+
+    assert first is not None
+    assert second is not None
+    assert (first.number, first.next_frame) == (1, 11)
+    assert (second.number, second.next_frame, len(second.frames)) == (2, 711, 700)
+
+
+async def test_flush_makes_a_batch_of_what_waits(autojump_clock: MockClock) -> None:
+    """An operator's flush does not wait for rows or time, and holds for one batch only."""
+    backlog, feed = Backlog(batch_rows=10, flush_interval_s=100.0), Feed()
+    feed.put(backlog, 1)
+    backlog.flush()
+
+    batch = await backlog.take()
+    assert batch is not None
+    assert trio.current_time() == 0
+    feed.put(backlog, 1)
+    with trio.move_on_after(50) as scope:
+        await backlog.take()
+    assert scope.cancelled_caught
+
+
+async def test_closed_backlog_gives_what_is_left_and_then_ends(autojump_clock: MockClock) -> None:
+    """Everything that was put comes out, rows that were summed until the end too, and then None."""
+    backlog, feed = Backlog(batch_rows=10, flush_interval_s=1.0), Feed()
+    feed.put(backlog, 3)
+    last_rows: list[Fact] = list(FeedTracker.of_markets(["A"]).process(received(snapshot_text("A", 1))).facts)
+    backlog.close(END, last_rows)
+    backlog.close(SessionEnding(2, "error", "later", None))
+
+    batch = await backlog.take()
+
+    assert batch is not None
+    assert (len(batch.frames), len(batch.facts)) == (3, 4)
+    assert await backlog.take() is None
+    assert backlog.ending is END
+
+
+async def test_too_much_waiting_is_said_and_kept(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frame that passes the bound is in, and the receiver is told to stop."""
+    monkeypatch.setattr(backlog_module, "FRAMES_MAX", 15)
+    backlog, feed = Backlog(batch_rows=10, flush_interval_s=1.0), Feed()
+    feed.put(backlog, 10)
+    with pytest.raises(BacklogFull):
+        feed.put(backlog, 6)
+
+    batch = await backlog.take()
+    assert batch is not None
+    assert len(batch.frames) == 16
+
+
+@given(st.lists(st.integers(1, 1000), max_size=40), st.integers(1, 500))
+def test_every_frame_comes_out_once_in_order(sizes: list[int], batch_rows: int) -> None:
+    """Whatever the pieces, the batches are bounded and their frames are the frames that went in."""
+    frames: list[ReceivedFrame] = []
+
+    async def run() -> None:
+        backlog, feed = Backlog(batch_rows, 1.0), Feed()
+        for size in sizes:
+            feed.put(backlog, size)
+        backlog.close(END)
+        while (batch := await backlog.take()) is not None:
+            assert len(batch.frames) <= backlog_module.BATCH_FRAMES_MAX
+            assert batch.next_frame == batch.frames[-1].number + 1
+            frames.extend(batch.frames)
+        assert backlog.waiting_frames == 0
+
+    trio.run(run, clock=MockClock(autojump_threshold=0))
+    assert [frame.number for frame in frames] == list(range(1, sum(sizes) + 1))
