@@ -46,7 +46,9 @@ BATCH_FRAMES_MAX = 1000
 """What the next task folds in one step: under 10 ms at less than 10 µs a frame."""
 GATHER_S = 0.002
 """How long a lone frame waits for company: a hop between tasks costs more than the work on one frame."""
-MAX_REFUSAL_TEXT = 300
+REFUSAL_TEXT_MAX = 300
+TOO_MANY_REQUESTS_S = 5.0
+"""The exchange sends no Retry-After; its token buckets refill within three seconds."""
 
 
 @asynccontextmanager
@@ -94,9 +96,9 @@ async def open_transport(
     except* ConnectionRejected as group:
         raise _refusal(cast("ConnectionRejected", _first(group))) from group
     except* (HandshakeError, ConnectionClosed) as group:
-        raise FeedLost(f"handshake failed: {_first(group)}"[:MAX_REFUSAL_TEXT]) from group
+        raise FeedLost(f"handshake failed: {_first(group)}"[:REFUSAL_TEXT_MAX]) from group
     except* (OSError, ssl.SSLError, trio.BrokenResourceError) as group:
-        raise FeedLost(f"network: {_first(group)}"[:MAX_REFUSAL_TEXT]) from group
+        raise FeedLost(f"network: {_first(group)}"[:REFUSAL_TEXT_MAX]) from group
 
 
 @define(eq=False)
@@ -194,7 +196,7 @@ class WebSocketTransport(Transport):
         if closed is None or closed.code == 1006:
             return FeedLost("connection lost without a closing handshake", close_code=1006)
         reason = f"closed by the exchange with {closed.code} {closed.reason or closed.name}"
-        return FeedLost(reason[:MAX_REFUSAL_TEXT], close_code=closed.code)
+        return FeedLost(reason[:REFUSAL_TEXT_MAX], close_code=closed.code)
 
 
 async def _open_stream(url: str) -> trio.abc.Stream:
@@ -236,9 +238,10 @@ async def _shake_hands(
 def _refusal(rejected: ConnectionRejected) -> FeedError:
     """What an HTTP answer to the handshake means: a client error is for good, all else for now."""
     status = rejected.status_code
-    body = " ".join((rejected.body or b"").decode(errors="replace").split())[:MAX_REFUSAL_TEXT]
+    body = " ".join((rejected.body or b"").decode(errors="replace").split())[:REFUSAL_TEXT_MAX]
     if status == 429 or status >= 500 or status < 400:
-        return FeedLost(f"handshake answered with HTTP {status} {body}".strip(), retry_after_s=5.0)
+        retry_after_s = TOO_MANY_REQUESTS_S if status == 429 else 0.0
+        return FeedLost(f"handshake answered with HTTP {status} {body}".strip(), retry_after_s=retry_after_s)
     return FeedRefused(status, body or "no reason given")
 
 

@@ -13,7 +13,7 @@ from attrs import define, field
 
 from collector.errors import FeedError, FeedLost, FeedRefused, MarketLimitExceeded
 from collector.observe.logs import get_logger
-from collector.observe.state import FeedPhase, FeedStatus, SessionStats, StorePhase
+from collector.observe.state import FeedPhase, FeedStatus, SessionStats
 from collector.session.backlog import FRAMES_MAX, BacklogFull
 from collector.session.scope import FeedEnd, SessionContext, run_session
 from collector.supervise import backoff_delays
@@ -24,7 +24,7 @@ STABLE_S: Final = 60.0
 """A connection that lived so long was good: the next loss starts with short waits again."""
 REFUSED_S: Final = 60.0
 """A refusal will hardly change by itself, and asking often may be held against us."""
-STORE_POLL_S: Final = 0.5
+STORE_POLL_S: Final = 0.1
 
 _log = get_logger("supervisor")
 
@@ -101,7 +101,10 @@ class _Slots:
         """Wait while there is nowhere to put what would be received."""
         if not self._is_store_stuck():
             return
-        self._turn(feed, FeedPhase.WAITING_FOR_STORE, self.context.state.store.reason)
+        # At the start there is nothing to be missed yet; later on, the exchange goes on without us.
+        is_starting = not self.context.state.store.was_available
+        phase = FeedPhase.CONNECTING if is_starting else FeedPhase.WAITING_FOR_STORE
+        self._turn(feed, phase, "waiting for the database")
         while self._is_store_stuck() and not self.context.stopping.is_set():
             with trio.move_on_after(STORE_POLL_S):
                 await self.context.stopping.wait()
@@ -109,7 +112,7 @@ class _Slots:
     def _is_store_stuck(self) -> bool:
         state = self.context.state
         waiting = sum(session.queued_frames for session in state.sessions if not session.is_safe)
-        return state.store.phase is StorePhase.STARTING or waiting > FRAMES_MAX // 2
+        return not state.store.was_available or waiting > FRAMES_MAX // 2
 
     async def _pause(self, feed: FeedStatus, error: FeedError, delay_s: float) -> None:
         if isinstance(error, BacklogFull):

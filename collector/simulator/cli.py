@@ -162,7 +162,7 @@ def complain(group: BaseExceptionGroup[BaseException], *, status: int) -> int:
     """Print each problem as a line of its own, and return the exit status."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
-            complain(error, status=status)
+            complain(typing.cast("BaseExceptionGroup[BaseException]", error), status=status)
         else:
             click.echo(f"collector simulate: {error}", err=True)
     return status

@@ -12,6 +12,7 @@ const BACKOFF_MS_FIRST = 500;
 const BACKOFF_MS_MAX = 15000;
 const STABLE_MS = 5000;
 const CHART_SECONDS = 120;
+const CHART_SECONDS_MIN = 30; // A page that has just been opened shows its first points as a line, not a speck.
 
 const $ = (id) => document.getElementById(id);
 const count = new Intl.NumberFormat("en-US");
@@ -265,7 +266,7 @@ function renderNumbers(stats) {
 function renderChart() {
   const rates = page.rates;
   const top = Math.max(1, ...rates) * 1.1;
-  const step = 240 / (CHART_SECONDS - 1);
+  const step = 240 / (Math.max(CHART_SECONDS_MIN, rates.length) - 1);
   const points = rates.map((rate, index) => {
     const x = 240 - (rates.length - 1 - index) * step;
     return `${x.toFixed(2)},${(47 - (rate / top) * 46).toFixed(2)}`;
@@ -280,7 +281,7 @@ function renderChart() {
 }
 
 function renderDatabase(database) {
-  const level = { available: "ok", starting: "wait", away: "bad" }[database.phase] || "wait";
+  const level = { available: "ok", starting: "wait", away: "warn" }[database.phase] || "wait";
   $("database-state").dataset.level = level;
   setText("database-state", words(database.phase));
   const since = database.since ? `since ${moment(database.since)}` : "";

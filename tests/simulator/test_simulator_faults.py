@@ -1,0 +1,110 @@
+"""Faults: how they are written, and when they strike."""
+
+import json
+import random
+
+import pytest
+
+from collector.errors import ConfigError
+from collector.simulator.faults import Fault, Faults, parse_fault
+
+
+def faults_of(*specs: Fault | str) -> Faults:
+    return Faults(specs, random.Random(1))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "drop@1",
+        "duplicate@20x3",
+        "reorder=0.5",
+        "garble=1",
+        "cut@7",
+        "cut=.01",
+        "cut-every=2.5",
+        "silent@9",
+        "mute=trade@4",
+        "refuse=401",
+        "refuse=503x2",
+        "error=25@10",
+        "error=27@3x1",
+        "market-limit=50",
+        "command-rate=10",
+        "empty-at-close",
+    ],
+)
+def test_every_form_is_understood(text: str) -> None:
+    """Each documented form is read, and its kind is the word before the sign."""
+    fault = parse_fault(text)
+    assert text.startswith(fault.kind)
+    assert faults_of(text).in_force[0].kind == fault.kind
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "drop", "drop@0", "drop=2", "drop=1.5", "cut-every=0", "refuse=200", "error=9@1", "mute@3", "x@1"],
+)
+def test_nonsense_is_refused_with_one_line(text: str) -> None:
+    """What is no fault is refused, and the line names it."""
+    with pytest.raises(ConfigError) as refused:
+        parse_fault(text)
+    (problem,) = refused.value.problems
+    assert repr(text) in problem
+    assert "\n" not in problem
+
+
+def test_a_counted_fault_strikes_each_subscription_at_its_frame() -> None:
+    """`drop@3` strikes every third frame counted, on any channel; `x2` strikes twice in all."""
+    faults = faults_of("drop@3x2")
+    struck = [bool(faults.strokes("trade", count)) for count in (1, 2, 3, 4, 3, 3)]
+    assert struck == [False, False, True, False, True, False]
+    assert faults.in_force == ()
+
+
+def test_a_muted_channel_is_the_named_one() -> None:
+    """`mute=trade@2` leaves the book channel alone."""
+    faults = faults_of("mute=trade@2")
+    assert faults.strokes("orderbook_delta", 2) == []
+    assert [stroke.act for stroke in faults.strokes("trade", 2)] == ["mute"]
+
+
+def test_a_probability_is_repeatable() -> None:
+    """The same seed strikes the same frames, about as many as asked for."""
+    first, second = faults_of("drop=0.25"), faults_of("drop=0.25")
+    hits = [bool(first.strokes("trade", count)) for count in range(1, 2001)]
+    assert hits == [bool(second.strokes("trade", count)) for count in range(1, 2001)]
+    assert 400 < sum(hits) < 600
+
+
+def test_a_refusal_may_be_limited() -> None:
+    """`refuse=503x2` refuses two handshakes and lets the third in."""
+    faults = faults_of("refuse=503x2")
+    assert [faults.refusal() for _ in range(3)] == [503, 503, None]
+
+
+def test_command_errors() -> None:
+    """27 answers whoever asks too fast, and error=26@2 the second command."""
+    faults = faults_of("command-rate=3", "error=26@2")
+    assert [faults.command_error(count, 1) for count in (1, 2, 3)] == [None, 26, None]
+    assert faults.command_error(9, 4) == 27
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_garbled_frame_is_text_but_not_json(seed: int) -> None:
+    """Garbling leaves valid UTF-8 that no JSON parser takes, also when it cuts through a character."""
+    frame = '{"type":"trade","sid":1,"msg":{"title":"äöüäöüäöüäöüäöüäöü"}}\n'.encode()
+    garbled = Faults((), random.Random(seed)).garble(frame).decode()
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(garbled)
+
+
+def test_faults_can_be_changed() -> None:
+    """What is added strikes from then on, and after clear nothing does."""
+    faults = faults_of()
+    seen = [(faults.any_on_frames, faults.market_limit())]
+    faults.add("drop@1", "market-limit=4")
+    seen.append((faults.any_on_frames, faults.market_limit()))
+    faults.clear()
+    seen.append((faults.any_on_frames, faults.market_limit()))
+    assert seen == [(False, None), (True, 4), (False, None)]

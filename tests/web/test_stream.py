@@ -1,0 +1,209 @@
+"""The WebSocket over a real socket: its sequence, its filters, who is let in, and the slow client."""
+
+import json
+import socket
+import time
+
+import pytest
+import trio
+from trio_websocket import ConnectionClosed
+
+from collector.web.server import run_stats_ticks
+from tests.web.recorder import (
+    ORIGIN,
+    WAIT_S,
+    Client,
+    Web,
+    delta,
+    new_recorder,
+    open_client,
+    open_web,
+    refusal,
+    running_recorder,
+    snapshot,
+)
+
+
+async def closed_with(client: Client) -> tuple[int, str | None]:
+    """How the server closes the connection, reading on until then."""
+    with trio.fail_after(WAIT_S), pytest.raises(ConnectionClosed) as closed:
+        while True:
+            await client.ws.get_message()
+    assert closed.value.reason is not None
+    return closed.value.reason.code, closed.value.reason.reason
+
+
+@pytest.mark.parametrize("path", ["/rl/ws", "/ws"])
+async def test_the_sequence_on_connecting(path: str) -> None:
+    """`connection`, a snapshot for each market with a book, statistics, then what happens."""
+    recorder, session = running_recorder("A", "B")
+    recorder.state.market_tickers = ("A", "B", "C")
+    async with open_web(recorder) as web, open_client(web.ws_url(path=path)) as client:
+        kind, data = await client.next()
+        assert (kind, data["markets"], data["status"]) == ("connection", ["A", "B", "C"], "connected")
+        greeting = [await client.next() for _ in range(2)]
+        assert [(kind, data["market_ticker"]) for kind, data in greeting] == [
+            ("orderbook_snapshot", "A"),
+            ("orderbook_snapshot", "B"),
+        ]
+        kind, data = await client.next()
+        assert (kind, data["session_id"]) == ("stats", "17")
+        recorder.fold(session, delta("A", 3))
+        kind, data = await client.next()
+        assert (kind, data["sequence_number"], data["new_size"]) == ("orderbook_delta", 3, 150)
+        recorder.fold(session, snapshot("B", 4, yes={}))
+        kind, data = await client.next()
+        assert (kind, data["yes_bids"], data["yes_mid_price"]) == ("orderbook_snapshot", {}, None)
+
+
+async def test_filters_by_stream_and_market() -> None:
+    """A client that asks for one stream, or some markets, gets nothing else."""
+    recorder, session = running_recorder("A", "B")
+    async with open_web(recorder) as web:
+        async with open_client(web.ws_url("?streams=stats")) as client:
+            assert [(await client.next())[0] for _ in range(2)] == ["connection", "stats"]
+            recorder.fold(session, delta("A", 3))
+            recorder.hub.publish_stats('{"type":"stats","data":{"number":2}}')
+            assert await client.next() == ("stats", {"number": 2})
+        async with open_client(web.ws_url("?streams=orderbook&markets=B")) as client:
+            kind, data = await client.next()
+            assert (kind, data["markets"]) == ("connection", ["B"])
+            recorder.hub.publish_stats("{}")
+            recorder.fold(session, delta("A", 4), delta("B", 5))
+            assert (await client.next())[1]["market_ticker"] == "B"
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("?streams=stats,trades", "unknown stream: trades (there are: orderbook, stats)"),
+        ("?markets=A,NOWHERE", "unknown market: NOWHERE is not recorded here"),
+    ],
+)
+async def test_unknown_names_are_refused_clearly(query: str, message: str) -> None:
+    """A wish that can't be fulfilled is answered with an error message and a policy close."""
+    recorder, _ = running_recorder("A")
+    async with open_web(recorder) as web, open_client(web.ws_url(query)) as client:
+        assert await client.next() == ("error", {"message": message})
+        assert await closed_with(client) == (1008, message)
+    assert recorder.hub.clients_ever == 0
+
+
+async def test_the_number_of_clients_is_bounded() -> None:
+    """When the hub is full, the next client is asked to come again later."""
+    recorder, _ = running_recorder("A")
+    recorder.hub.clients_max = 1
+    async with open_web(recorder) as web, open_client(web.ws_url()) as first:
+        await first.next()
+        async with open_client(web.ws_url()) as second:
+            code, _ = await closed_with(second)
+        assert code == 1013
+        assert recorder.hub.clients == 1
+
+
+async def test_the_origin_is_checked_on_the_handshake() -> None:
+    """Pages of this origin and of listed ones are let in, programs too; other pages are not."""
+    async with open_web(new_recorder("A")) as web:
+        for origin in (web.url, ORIGIN):
+            async with open_client(web.ws_url(), (("Origin", origin),)) as client:
+                assert (await client.next())[0] == "connection"
+        for origin in ("https://evil.example", "null", f"{web.url}.evil.example"):
+            error = await refusal(web.ws_url(), (("Origin", origin),))
+            assert getattr(error, "status_code", None) == 403
+
+
+async def test_statistics_come_each_second_and_equal_the_state() -> None:
+    """The ticks bring the recorder's numbers, and they stand still when the flow does."""
+    recorder, session = running_recorder("A")
+    async with (
+        open_web(recorder) as web,
+        open_client(web.ws_url("?streams=stats")) as client,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(run_stats_ticks, recorder.state, recorder.hub)
+        await client.skip_to("stats")
+        for seq in range(2, 12):
+            recorder.fold(session, delta("A", seq))
+        first, second = await client.skip_to("stats"), await client.skip_to("stats")
+        assert first["deltas_processed"] == second["deltas_processed"] == recorder.state.received.deltas == 10
+        assert recorder.state.messages_per_second == second["messages_per_second"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_ended_session_makes_its_books_unknown_for_clients() -> None:
+    """Within a tick after a session's end its markets are sent again, as not exact."""
+    recorder, session = running_recorder("A")
+    async with (
+        open_web(recorder) as web,
+        open_client(web.ws_url("?streams=orderbook")) as client,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(run_stats_ticks, recorder.state, recorder.hub)
+        assert (await client.skip_to("orderbook_snapshot"))["is_exact"] is True
+        await trio.sleep(1.2)
+        session.status = "closed"
+        data = await client.skip_to("orderbook_snapshot")
+        assert (data["is_exact"], data["unknown_cause"]) == (False, "session_ended")
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_clients_send_is_discarded() -> None:
+    """A talkative client is listened to, so that its leaving is noticed, and ignored."""
+    recorder, session = running_recorder("A")
+    async with open_web(recorder) as web:
+        async with open_client(web.ws_url("?streams=orderbook")) as client:
+            for _ in range(100):
+                await client.ws.send_message("hello")
+            recorder.fold(session, delta("A", 2))
+            await client.skip_to("orderbook_snapshot")
+        with trio.fail_after(WAIT_S):
+            while recorder.hub.clients:
+                await trio.sleep(0.01)
+
+
+def connect_deaf(web: Web) -> socket.socket:
+    """A client of the live stream that never reads, with as small a buffer as the system allows."""
+    host, port = web.url.removeprefix("http://").split(":")
+    deaf = socket.socket()
+    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    deaf.connect((host, int(port)))
+    deaf.sendall(
+        b"GET /rl/ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    return deaf
+
+
+async def wait_for_clients(recorder_hub_clients: "type[object] | object", count: int) -> None:
+    """Wait until the hub has so many clients."""
+    with trio.fail_after(WAIT_S):
+        while recorder_hub_clients.clients != count:  # type: ignore[attr-defined]
+            await trio.sleep(0.01)
+
+
+async def test_a_deaf_client_slows_nobody_and_is_dropped() -> None:
+    """Beside a client that reads nothing publishing stays instant, others get everything, and it is cut."""
+    recorder, session = running_recorder("A")
+    # Deep books fill the deaf client's buffers quickly.
+    deep = {f"0.{cents:02d}{rest:02d}": "1.00" for cents in range(1, 45) for rest in range(0, 100, 2)}
+    published, slowest_s = 0, 0.0
+    async with open_web(recorder, send_s_max=1.0) as web:
+        with connect_deaf(web):
+            async with open_client(web.ws_url("?streams=orderbook")) as client:
+                await client.skip_to("orderbook_snapshot")
+                await wait_for_clients(recorder.hub, 2)
+                began_s = trio.current_time()
+                seq = 1
+                while recorder.hub.clients == 2:
+                    assert trio.current_time() - began_s < WAIT_S
+                    seq += 1
+                    text = snapshot("A", seq, yes=deep) if seq % 2 else delta("A", seq)
+                    before_s = time.perf_counter()
+                    recorder.fold(session, text)
+                    slowest_s = max(slowest_s, time.perf_counter() - before_s)
+                    published += 1
+                    with trio.fail_after(WAIT_S):
+                        got = json.loads(await client.ws.get_message())
+                    assert got["data"]["sequence_number"] == seq
+        assert recorder.hub.clients == 1 or published > 100
+    assert slowest_s < 0.25
