@@ -28,7 +28,7 @@ test: setup check
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/flake8-async collector tests bench
+	$(BIN)/flake8-async $$(git ls-files '*.py')
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 

@@ -230,9 +230,13 @@ async def open_simulator(
     faults = Faults(settings.faults, random.Random(settings.seed))
     player = Player(sources, faults, settings.settle_s)
     floor = Floor((market for source in sources for market in source.markets), player.on_audience)
-    listeners = await _open_listeners(settings.host, settings.port)
     bound = None if settings.speed is None else settings.buffer_bytes_max
-    with contextlib.closing(open_account(settings.account_path, keep=settings.keep_account)) as account:
+    with contextlib.ExitStack() as held:
+        account = open_account(settings.account_path, keep=settings.keep_account)
+        held.callback(account.close)
+        listeners = await _open_listeners(settings.host, settings.port)
+        for listener in listeners:
+            held.callback(listener.socket.close)
         session_settings = SessionSettings(bound, settings.ping_interval_s)
         house = House(floor, faults, access, account, clock, session_settings)
         async with trio.open_nursery() as nursery:

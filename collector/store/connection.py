@@ -101,7 +101,9 @@ class TrioConnection(psycopg.AsyncConnection[TupleRow]):
         failures: list[str] = []
         for number, attempt in enumerate(attempts):
             # A host that swallows packets gets its share of the time, so that the next one has its turn.
-            share_s = (trio.current_effective_deadline() - trio.current_time()) / (len(attempts) - number)
+            # In a cancelled scope the deadline lies in the past, and the attempt ends at its first await.
+            left_s = max(0.0, trio.current_effective_deadline() - trio.current_time())
+            share_s = left_s / (len(attempts) - number)
             connection = None
             with trio.move_on_after(min(timeout_s, share_s)) as scope:
                 try:

@@ -37,8 +37,8 @@ STARTUP_S_MAX: Final = 10.0
 """The app starts without waiting for anything."""
 KEEP_ALIVE_S: Final = 30
 """Above the interval of most probes, so that they can keep their connection."""
-PING_S: Final = 20.0
-"""Below the idle timeout of common proxies, which is a minute."""
+DEAD_PEER_MS: Final = 60_000
+"""A peer that has acknowledged nothing for so long is gone; its kernel would have answered."""
 WS_MESSAGE_BYTES_MAX: Final = 64 * 1024
 """Clients have nothing to say; Hypercorn's own bound is 16 MB."""
 BACKLOG: Final = 128
@@ -139,7 +139,9 @@ def _make_config(sockets: list[socket.socket], sends: Sends) -> WebConfig:
     config.startup_timeout = STARTUP_S_MAX
     config.shutdown_timeout = GRACEFUL_S
     config.keep_alive_timeout = KEEP_ALIVE_S
-    config.websocket_ping_interval = PING_S
+    # Its task would outlive the connection by up to an interval, and hold up the end of the server. The
+    # statistics of each second keep proxies patient; dead peers are found by their kernels' silence.
+    config.websocket_ping_interval = None
     config.websocket_max_message_size = WS_MESSAGE_BYTES_MAX
     config.backlog = BACKLOG
     config.include_server_header = False
@@ -202,6 +204,9 @@ def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.soc
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Accepted connections inherit these.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER_MS)
         if family == socket.AF_INET6:
             # Else it would claim the IPv4 port too, which has a socket of its own.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -119,23 +119,57 @@ class Client:
 
 @asynccontextmanager
 async def connect(
-    simulator: Simulator, headers: list[tuple[bytes, bytes]] | None = None
+    simulator: Simulator, headers: list[tuple[bytes, bytes]] | None = None, *, url: str | None = None
 ) -> AsyncGenerator[Client, None]:
-    """A client that has been let in."""
+    """
+    A client that has been let in.
+
+    It owns its stream: the library leaves the socket open when it is the server that ends a connection.
+    """
     if headers is None:
         headers = simulator.access.headers(system_clock() // 1000)
-    with trio.fail_after(10) as connecting:
-        async with trio_websocket.open_websocket_url(
-            simulator.ws_url,
-            extra_headers=headers,
-            message_queue_size=1024,
-            max_message_size=64 * 2**20,
-            receive_buffer_size=2**16,
-            connect_timeout=10,
-            disconnect_timeout=2,
-        ) as ws:
-            connecting.deadline = float("inf")
+    host, _, resource = (url or simulator.ws_url).removeprefix("ws://").partition("/")
+    stream = await trio.open_tcp_stream(*_address(host))
+    try:
+        async with trio.open_nursery() as nursery:
+            with trio.fail_after(10):
+                ws = await trio_websocket.wrap_client_stream(
+                    nursery,
+                    stream,
+                    host,
+                    f"/{resource}",
+                    extra_headers=headers,
+                    message_queue_size=1024,
+                    max_message_size=64 * 2**20,
+                    receive_buffer_size=2**16,
+                )
             yield Client(ws)
+            with trio.move_on_after(2):
+                await ws.aclose()
+            nursery.cancel_scope.cancel()
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+async def find_refusal(
+    simulator: Simulator, headers: list[tuple[bytes, bytes]] | None = None, *, url: str | None = None
+) -> tuple[int, str]:
+    """The status and the body with which a handshake is refused."""
+    refusals: list[trio_websocket.ConnectionRejected] = []
+    try:
+        async with connect(simulator, headers, url=url):
+            pass
+    except* trio_websocket.ConnectionRejected as group:
+        refusals += [
+            error for error in group.exceptions if isinstance(error, trio_websocket.ConnectionRejected)
+        ]
+    (refusal,) = refusals
+    return refusal.status_code, (refusal.body or b"").decode()
+
+
+def _address(host: str) -> tuple[str, int]:
+    name, _, port = host.rpartition(":")
+    return name, int(port)
 
 
 def numbers(frames: Iterable[Frame], sid: int) -> list[int]:

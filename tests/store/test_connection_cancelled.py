@@ -40,6 +40,16 @@ async def test_cancelled_connect_leaves_no_socket() -> None:
     await listeners[0].aclose()
 
 
+async def test_connect_in_a_cancelled_scope(database_url: str) -> None:
+    """Connecting where everything is cancelled already is cancelled like any other await."""
+    with trio.move_on_after(PROMPT_S) as scope:
+        scope.cancel()
+        async with open_connection(database_url):
+            pytest.fail("the scope is cancelled")
+
+    assert scope.cancelled_caught
+
+
 async def test_silent_server_is_unavailable() -> None:
     """A server that says nothing within the connect timeout is `StoreUnavailable`, without the password."""
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")

@@ -5,15 +5,17 @@ A recorder's state to look at, with what changes it: sessions that fold real fra
 """
 
 import json
+import socket
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from urllib.parse import urlsplit
 
 import httpx
 import trio
 from attrs import define, field
-from trio_websocket import HandshakeError, WebSocketConnection, open_websocket_url
+from trio_websocket import WebSocketConnection, wrap_client_stream
 
 from collector.observe.hub import LiveHub
 from collector.observe.state import FeedPhase, FeedStatus, RecorderState, SessionStats, StorePhase
@@ -154,6 +156,31 @@ async def open_web(
         shutdown.set()
 
 
+async def wait_for_clients(hub: LiveHub, count: int) -> None:
+    """Wait until the hub has so many clients."""
+    with trio.fail_after(WAIT_S):
+        while hub.clients != count:  # noqa: ASYNC110 - the hub has no event for tests
+            await trio.sleep(0.01)
+
+
+def connect_deaf(web: Web) -> socket.socket:
+    """A client of the live stream that never reads, with as small a buffer as the system allows."""
+    host, port = web.url.removeprefix("http://").split(":")
+    deaf = socket.socket()
+    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    deaf.connect((host, int(port)))
+    deaf.sendall(
+        b"GET /rl/ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    return deaf
+
+
+def deep_levels() -> dict[str, str]:
+    """A side of two thousand levels: books of it fill a deaf client's buffers quickly."""
+    return {f"0.{cents:02d}{rest:02d}": "1.00" for cents in range(1, 45) for rest in range(0, 100, 2)}
+
+
 @define
 class Client:
     """A client of the live stream."""
@@ -177,20 +204,38 @@ class Client:
 @asynccontextmanager
 async def open_client(url: str, headers: tuple[tuple[str, str], ...] = ()) -> AsyncGenerator[Client]:
     """Connect to the live stream."""
-    with trio.fail_after(WAIT_S) as scope:
-        extra_headers = [(name.encode(), value.encode()) for name, value in headers]
-        async with open_websocket_url(url, extra_headers=extra_headers, disconnect_timeout=1) as ws:
-            scope.deadline = float("inf")
-            yield Client(ws)
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    extra_headers = [(name.encode(), value.encode()) for name, value in headers]
+    # The stream is ours, because the library leaves it open when the server closes first.
+    async with (
+        await trio.open_tcp_stream(parts.hostname, parts.port) as stream,
+        trio.open_nursery() as nursery,
+    ):
+        with trio.fail_after(WAIT_S):
+            ws = await wrap_client_stream(
+                nursery,
+                stream,
+                parts.netloc,
+                f"{parts.path}?{parts.query}",
+                extra_headers=extra_headers,
+                message_queue_size=10_000,
+            )
+        yield Client(ws)
+        with trio.move_on_after(1):
+            await ws.aclose()
+        nursery.cancel_scope.cancel(reason="the client leaves")
 
 
-async def refusal(url: str, headers: tuple[tuple[str, str], ...] = ()) -> HandshakeError:
-    """How the server turns a handshake down."""
-    try:
-        async with open_client(url, headers):
-            pass
-    except* HandshakeError as group:
-        error = group.exceptions[0]
-        assert isinstance(error, HandshakeError)
-        found = error
-    return found
+async def handshake_status(url: str, origin: str) -> int:
+    """How the server answers the handshake of a page of some origin."""
+    headers = {
+        "Origin": origin,
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version": "13",
+    }
+    async with httpx.AsyncClient(timeout=WAIT_S) as http, http.stream("GET", url, headers=headers) as answer:
+        return answer.status_code

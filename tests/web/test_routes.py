@@ -10,7 +10,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from collector.errors import StoreUnavailable
 from collector.observe.state import FeedPhase
 from collector.web import app as web_app
-from tests.web.recorder import ORIGIN, TOKEN, delta, new_recorder, open_web, running_recorder, snapshot
+from tests.web.recorder import (
+    ORIGIN,
+    TOKEN,
+    WAIT_S,
+    delta,
+    new_recorder,
+    open_web,
+    running_recorder,
+    snapshot,
+)
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -115,7 +124,7 @@ async def flush_in_vain() -> int:
 
 
 async def flush_for_ever() -> int:
-    await trio.sleep_forever()
+    await trio.sleep(WAIT_S)
     return 0
 
 
@@ -197,11 +206,11 @@ async def test_the_page_and_its_files() -> None:
         ("GET", "/nowhere", 404, "not_found"),
         ("POST", "/health", 405, "method_not_allowed"),
         ("GET", "/rl/admin/flush", 405, "method_not_allowed"),
-        ("GET", "/rl/ws", 404, "not_found"),
+        ("GET", "/rl/ws", 400, "bad_request"),
     ],
 )
 async def test_errors_are_json(method: str, path: str, status: int, error: str) -> None:
-    """What does not exist is told as JSON, as everything else."""
+    """What can't be answered is told as JSON, as everything else."""
     async with open_web(new_recorder("A")) as web:
         answer = await web.http.request(method, path)
     assert (answer.status_code, answer.json()["error"]) == (status, error)
@@ -225,7 +234,7 @@ async def test_a_bug_is_a_json_500_and_the_service_goes_on(capfd: pytest.Capture
 
 
 @pytest.mark.parametrize(("origin", "is_allowed"), [(ORIGIN, True), ("https://evil.example", False)])
-async def test_cors_is_for_the_listed_origins(origin: str, is_allowed: bool) -> None:  # noqa: FBT001
+async def test_cors_is_for_the_listed_origins(origin: str, is_allowed: bool) -> None:
     """A listed origin may read and send the token; others get no CORS header."""
     async with open_web(new_recorder("A")) as web:
         read = await web.http.get("/rl/status", headers={"Origin": origin})

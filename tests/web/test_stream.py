@@ -1,34 +1,34 @@
 """The WebSocket over a real socket: its sequence, its filters, who is let in, and the slow client."""
 
-import json
-import socket
 import time
 
 import pytest
 import trio
 from trio_websocket import ConnectionClosed
 
+from collector.protocol.facts import ReceivedFrame
 from collector.web.server import run_stats_ticks
 from tests.web.recorder import (
     ORIGIN,
     WAIT_S,
     Client,
-    Web,
+    connect_deaf,
+    deep_levels,
+    handshake_status,
     delta,
     new_recorder,
     open_client,
     open_web,
-    refusal,
     running_recorder,
     snapshot,
+    wait_for_clients,
 )
 
 
 async def closed_with(client: Client) -> tuple[int, str | None]:
     """How the server closes the connection, reading on until then."""
-    with trio.fail_after(WAIT_S), pytest.raises(ConnectionClosed) as closed:
-        while True:
-            await client.ws.get_message()
+    with pytest.raises(ConnectionClosed) as closed:
+        await client.skip_to("nothing of this name")
     assert closed.value.reason is not None
     return closed.value.reason.code, closed.value.reason.reason
 
@@ -108,8 +108,7 @@ async def test_the_origin_is_checked_on_the_handshake() -> None:
             async with open_client(web.ws_url(), (("Origin", origin),)) as client:
                 assert (await client.next())[0] == "connection"
         for origin in ("https://evil.example", "null", f"{web.url}.evil.example"):
-            error = await refusal(web.ws_url(), (("Origin", origin),))
-            assert getattr(error, "status_code", None) == 403
+            assert await handshake_status(f"{web.url}/rl/ws", origin) == 403
 
 
 async def test_statistics_come_each_second_and_equal_the_state() -> None:
@@ -156,54 +155,31 @@ async def test_what_clients_send_is_discarded() -> None:
                 await client.ws.send_message("hello")
             recorder.fold(session, delta("A", 2))
             await client.skip_to("orderbook_snapshot")
-        with trio.fail_after(WAIT_S):
-            while recorder.hub.clients:
-                await trio.sleep(0.01)
-
-
-def connect_deaf(web: Web) -> socket.socket:
-    """A client of the live stream that never reads, with as small a buffer as the system allows."""
-    host, port = web.url.removeprefix("http://").split(":")
-    deaf = socket.socket()
-    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    deaf.connect((host, int(port)))
-    deaf.sendall(
-        b"GET /rl/ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    )
-    return deaf
-
-
-async def wait_for_clients(recorder_hub_clients: "type[object] | object", count: int) -> None:
-    """Wait until the hub has so many clients."""
-    with trio.fail_after(WAIT_S):
-        while recorder_hub_clients.clients != count:  # type: ignore[attr-defined]
-            await trio.sleep(0.01)
+        await wait_for_clients(recorder.hub, 0)
 
 
 async def test_a_deaf_client_slows_nobody_and_is_dropped() -> None:
     """Beside a client that reads nothing publishing stays instant, others get everything, and it is cut."""
     recorder, session = running_recorder("A")
-    # Deep books fill the deaf client's buffers quickly.
-    deep = {f"0.{cents:02d}{rest:02d}": "1.00" for cents in range(1, 45) for rest in range(0, 100, 2)}
-    published, slowest_s = 0, 0.0
+    deep, slowest_s, seq = deep_levels(), 0.0, 1
     async with open_web(recorder, send_s_max=1.0) as web:
         with connect_deaf(web):
             async with open_client(web.ws_url("?streams=orderbook")) as client:
                 await client.skip_to("orderbook_snapshot")
                 await wait_for_clients(recorder.hub, 2)
                 began_s = trio.current_time()
-                seq = 1
                 while recorder.hub.clients == 2:
                     assert trio.current_time() - began_s < WAIT_S
                     seq += 1
                     text = snapshot("A", seq, yes=deep) if seq % 2 else delta("A", seq)
+                    batch = session.tracker.process([ReceivedFrame(seq, recorder.now_us, text)])
                     before_s = time.perf_counter()
-                    recorder.fold(session, text)
+                    recorder.hub.publish(session, batch)
                     slowest_s = max(slowest_s, time.perf_counter() - before_s)
-                    published += 1
-                    with trio.fail_after(WAIT_S):
-                        got = json.loads(await client.ws.get_message())
-                    assert got["data"]["sequence_number"] == seq
-        assert recorder.hub.clients == 1 or published > 100
+                    _, data = await client.next()
+                    assert data["sequence_number"] == seq
+                assert seq > 20
+                assert recorder.hub.clients == 1
+                # Cut after the deadline of its send, not sooner.
+                assert trio.current_time() - began_s >= 1.0
     assert slowest_s < 0.25

@@ -1,0 +1,84 @@
+"""The programs as a user starts them: processes of their own, stopped by signals."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+START_S_MAX = 30
+STOP_S_MAX = 30
+
+
+class Program:
+    """A running `collector` command whose output is collected."""
+
+    def __init__(self, arguments: list[str], environ: Mapping[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "collector", *arguments],
+            env={**bare_environ(), **environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+
+    def wait_for_line(self, pattern: str) -> re.Match[str]:
+        """Wait until a line of the output matches."""
+        deadline = time.monotonic() + START_S_MAX
+        while time.monotonic() < deadline:
+            for line in list(self.lines):
+                if match := re.search(pattern, line):
+                    return match
+            assert self.process.poll() is None, "".join(self.lines)
+            time.sleep(0.01)
+        raise AssertionError(f"no line like {pattern!r} in: {''.join(self.lines)}")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and give the exit status."""
+        self.process.send_signal(number)
+        status = self.process.wait(STOP_S_MAX)
+        self._reader.join(5)
+        return status
+
+
+def bare_environ() -> dict[str, str]:
+    """This process's environment without anything that configures the collector."""
+    names = ("KALSHI_", "RL_", "ORDERBOOK_", "DATABASE_", "HOST", "PORT")
+    return {name: value for name, value in os.environ.items() if not name.startswith(names)}
+
+
+@contextmanager
+def program(*arguments: str, environ: Mapping[str, str] | None = None) -> Generator[Program]:
+    """Run a command for the time of the block; what is still running then is killed."""
+    running = Program(list(arguments), environ or {})
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.process.kill()
+            running.process.wait()
+        if running.process.stdout is not None:
+            running._reader.join(5)
+            running.process.stdout.close()
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """What a shell makes of a file of variables."""
+    shell = subprocess.run(
+        ["/bin/sh", "-c", f"set -a; . '{path}'; env -0"], capture_output=True, check=True, env={}, text=True
+    )
+    pairs = (entry.split("=", 1) for entry in shell.stdout.split("\0") if entry)
+    return {name: value for name, value in pairs if name.startswith(("KALSHI_", "RL_"))}

@@ -1,0 +1,130 @@
+"""The commands as processes: signals, exit statuses, and what is in the database afterwards."""
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.harness import query, raw_frames
+from tests.service.processes import program, read_env_file
+
+FLOW = ("--markets", "10", "--rate", "1000", "--speed", "max")
+
+
+def run_environ(env_file: Path, database_url: str) -> dict[str, str]:
+    return {
+        **read_env_file(env_file),
+        "DATABASE_URL": database_url,
+        "HOST": "127.0.0.1",
+        "PORT": "18731",
+        "RL_LOG_FORMAT": "json",
+    }
+
+
+def sent_by_connection(account: Path) -> list[list[str]]:
+    """The simulator's account, a list of frames for each connection."""
+    sent: dict[int, list[str]] = {}
+    for line in account.read_text().splitlines():
+        entry = json.loads(line)
+        sent.setdefault(entry["connection"], []).append(entry["frame"])
+    return [sent[number] for number in sorted(sent)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_at_full_load_lose_nothing(tmp_path: Path, database_url: str, number: int) -> None:
+    """Five times at random instants of full load: exit status 0, and all that was sent is in the database."""
+    env_file, account = tmp_path / "sim.env", tmp_path / "account.ndjson"
+    rng = random.Random(number)
+    with program("simulate", *FLOW, "--write-env", str(env_file), "--account", str(account)) as simulator:
+        simulator.wait_for_line("simulated exchange on")
+        environ = run_environ(env_file, database_url)
+        for _ in range(5):
+            with program("run", environ=environ) as collector:
+                collector.wait_for_line('"connected"')
+                time.sleep(rng.uniform(0, 1.0))
+                assert collector.stop(number) == 0, "".join(collector.lines)
+        assert simulator.stop() == 0, "".join(simulator.lines)
+
+    sent = sent_by_connection(account)
+    assert len(sent) == 5
+    assert list(raw_frames(database_url).values()) == sent
+    assert query(database_url, "SELECT count(*), min(status), max(status) FROM rl_orderbook_sessions") == [
+        (5, "closed", "closed")
+    ]
+    assert query(database_url, "SELECT count(*) FROM rl_orderbook_gaps") == [(0,)]
+
+
+def test_killed_recorder_is_found_dead_by_the_next(tmp_path: Path, database_url: str) -> None:
+    """A session that SIGKILL left active is closed as an error by the next start; its rows are whole batches."""
+    env_file, account = tmp_path / "sim.env", tmp_path / "account.ndjson"
+    with program("simulate", *FLOW, "--write-env", str(env_file), "--account", str(account)) as simulator:
+        simulator.wait_for_line("simulated exchange on")
+        environ = run_environ(env_file, database_url)
+        with program("run", environ=environ) as collector:
+            collector.wait_for_line('"connected"')
+            time.sleep(0.5)
+            collector.stop(signal.SIGKILL)
+        assert query(database_url, "SELECT status FROM rl_orderbook_sessions") == [("active",)]
+        with program("run", environ=environ) as collector:
+            collector.wait_for_line('"connected"')
+            statuses = query(
+                database_url, "SELECT status, end_reason FROM rl_orderbook_sessions WHERE session_id = 1"
+            )
+            assert collector.stop() == 0
+    assert statuses == [("error", "recorder_died")]
+    recorded = list(raw_frames(database_url).values())
+    assert recorded[0] == sent_by_connection(account)[0][: len(recorded[0])]
+
+
+def test_demo_runs_with_nothing_to_configure(tmp_path: Path) -> None:
+    """It says in one line where to look and that the data are simulated, shows them, and ends on Ctrl-C."""
+    with program("demo", "--dir", str(tmp_path / "demo"), "--port", "18732") as demo:
+        url = demo.wait_for_line(r"Open (http://127\.0\.0\.1:18732)/rl-stats .*simulated").group(1)
+        for _ in range(200):
+            status = httpx.get(f"{url}/rl/status").json()
+            if status["stats"]["rows_written"] > 50:
+                break
+            time.sleep(0.05)
+        assert status["stats"]["is_simulated"]
+        assert status["stats"]["rows_written"] > 50
+        assert demo.stop(signal.SIGINT) == 0, "".join(demo.lines)
+    assert not (tmp_path / "demo" / "postgres" / "postmaster.pid").exists()
+
+
+def test_port_that_is_taken(tmp_path: Path, database_url: str) -> None:
+    """One line that says what to do, and exit status 1."""
+    with program("demo", "--dir", str(tmp_path / "demo"), "--port", "18733") as demo:
+        demo.wait_for_line("Open http")
+        with program("demo", "--dir", str(tmp_path / "other"), "--port", "18733") as second:
+            assert second.process.wait(30) == 1
+            second._reader.join(5)
+            said = [line for line in second.lines if not line.startswith("{")]
+            assert said == [
+                "collector: can't listen on 127.0.0.1 port 18733: it is taken; set PORT to a free one\n"
+            ]
+        assert demo.stop() == 0
+
+
+def test_schema_command(database_url: str) -> None:
+    """It says that the schema is in place, as often as it is asked."""
+    for _ in range(2):
+        with program("schema", environ={"DATABASE_URL": database_url}) as schema:
+            assert schema.process.wait(30) == 0
+            schema._reader.join(5)
+            assert schema.lines == ["The schema is in place.\n"]
+    assert query(database_url, "SELECT count(*) FROM rl_orderbook_deltas") == [(0,)]
+
+
+def test_schema_command_without_a_database(refusing_port: int) -> None:
+    """A database that can't be reached: one line, no password, exit status 1."""
+    url = f"postgresql://user:secret-word@127.0.0.1:{refusing_port}/none"
+    with program("schema", environ={"DATABASE_URL": url}) as schema:
+        assert schema.process.wait(30) == 1
+        schema._reader.join(5)
+    assert len(schema.lines) == 1
+    assert "refused" in schema.lines[0]
+    assert "secret-word" not in schema.lines[0]
