@@ -206,7 +206,9 @@ async def _open_stream(url: str) -> trio.abc.Stream:
     stream = await trio.open_tcp_stream(host, parts.port or (443 if is_tls else 80))
     if not is_tls:
         return stream
-    context = ssl.create_default_context(cafile=certifi.where())
+    # The machine's own certificates, and a bundle for machines that have none.
+    context = ssl.create_default_context()
+    context.load_verify_locations(cafile=certifi.where())
     secured = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
     try:
         await secured.do_handshake()

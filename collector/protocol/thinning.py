@@ -49,7 +49,7 @@ class Thinner:
 
     def thin(self, facts: Iterable[Fact]) -> list[Fact]:
         """The facts that become rows, in order; replies of the exchange become none."""
-        stored = [fact for fact in facts if not isinstance(fact, ReplyFact)]
+        stored: list[Fact] = [fact for fact in facts if not isinstance(fact, ReplyFact)]
         if self.every == 1:
             return stored
         return [kept for fact in stored for kept in self._thin_one(fact)]

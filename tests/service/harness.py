@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import httpx
+import httpx2
 import psycopg
 import trio
 from typing_extensions import override
@@ -96,7 +96,7 @@ class Service:
         await self.ended.wait()
 
     async def get(self, path: str) -> tuple[int, dict[str, Any]]:
-        async with httpx.AsyncClient() as client:
+        async with httpx2.AsyncClient() as client:
             response = await client.get(f"{self.url}{path}")
         return response.status_code, response.json()
 

@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from tests.service.harness import query, raw_frames
@@ -85,7 +85,7 @@ def test_demo_runs_with_nothing_to_configure(tmp_path: Path) -> None:
     with program("demo", "--dir", str(tmp_path / "demo"), "--port", "18732") as demo:
         url = demo.wait_for_line(r"Open (http://127\.0\.0\.1:18732)/rl-stats .*simulated").group(1)
         for _ in range(200):
-            status = httpx.get(f"{url}/rl/status").json()
+            status = httpx2.get(f"{url}/rl/status").json()
             if status["stats"]["rows_written"] > 50:
                 break
             time.sleep(0.05)

@@ -2,7 +2,7 @@
 
 import pathlib
 
-import httpx
+import httpx2
 import trio
 
 from collector.simulator.server import SimulatorSettings, open_simulator
@@ -18,7 +18,7 @@ from tests.simulator.exchange_client import (
 FLOW = SimulatorSettings(markets=7, messages_max=1, speed=None, key="ed25519")
 
 
-async def get(client: httpx.AsyncClient, path: str, **query: object) -> Frame:
+async def get(client: httpx2.AsyncClient, path: str, **query: object) -> Frame:
     response = await client.get(path, params={name: str(value) for name, value in query.items()}, timeout=5)
     assert response.headers["content-type"] == "application/json"
     body: Frame = response.json()
@@ -27,7 +27,7 @@ async def get(client: httpx.AsyncClient, path: str, **query: object) -> Frame:
 
 async def test_markets_are_listed_page_by_page() -> None:
     """Pages follow the cursor until it is empty, and hold every market once, the most traded first."""
-    async with open_simulator(FLOW) as simulator, httpx.AsyncClient(base_url=simulator.api_url) as client:
+    async with open_simulator(FLOW) as simulator, httpx2.AsyncClient(base_url=simulator.api_url) as client:
         seen: list[Frame] = []
         cursor = ""
         for _ in range(4):
@@ -46,7 +46,7 @@ async def test_markets_are_listed_page_by_page() -> None:
 
 async def test_markets_are_filtered() -> None:
     """Tickers, series and status narrow the list; nonsense is answered with 400."""
-    async with open_simulator(FLOW) as simulator, httpx.AsyncClient(base_url=simulator.api_url) as client:
+    async with open_simulator(FLOW) as simulator, httpx2.AsyncClient(base_url=simulator.api_url) as client:
         two = await get(client, "/markets", tickers="SIM-0002,SIM-0005,NOWHERE")
         assert [market["ticker"] for market in two["markets"]] == ["SIM-0002", "SIM-0005"]
         assert len((await get(client, "/markets", series_ticker="SIM"))["markets"]) == 7
@@ -58,7 +58,7 @@ async def test_markets_are_filtered() -> None:
 
 async def test_one_market_and_its_event() -> None:
     """A market, its book and its event are found by name; an unknown name is 404."""
-    async with open_simulator(FLOW) as simulator, httpx.AsyncClient(base_url=simulator.api_url) as client:
+    async with open_simulator(FLOW) as simulator, httpx2.AsyncClient(base_url=simulator.api_url) as client:
         market = (await get(client, "/markets/SIM-0001"))["market"]
         book = (await get(client, "/markets/SIM-0001/orderbook", depth=1))["orderbook_fp"]
         assert book["yes_dollars"][0][0] == market["yes_bid_dollars"]
@@ -72,7 +72,7 @@ async def test_one_market_and_its_event() -> None:
 
 async def test_several_books_at_once() -> None:
     """The tickers are an exploded query, and each known one is answered."""
-    async with open_simulator(FLOW) as simulator, httpx.AsyncClient(base_url=simulator.api_url) as client:
+    async with open_simulator(FLOW) as simulator, httpx2.AsyncClient(base_url=simulator.api_url) as client:
         response = await client.get("/markets/orderbooks?tickers=SIM-0001&tickers=SIM-0003")
         assert [book["ticker"] for book in response.json()["orderbooks"]] == ["SIM-0001", "SIM-0003"]
         assert (await get(client, "/markets/orderbooks"))["status"] == 400
@@ -80,7 +80,7 @@ async def test_several_books_at_once() -> None:
 
 async def test_the_exchange_says_that_it_is_open() -> None:
     """Status and schedule answer as on a normal day."""
-    async with open_simulator(FLOW) as simulator, httpx.AsyncClient(base_url=simulator.api_url) as client:
+    async with open_simulator(FLOW) as simulator, httpx2.AsyncClient(base_url=simulator.api_url) as client:
         status = await get(client, "/exchange/status")
         assert status["exchange_active"] is True
         assert status["trading_active"] is True
@@ -94,7 +94,7 @@ async def test_a_market_at_its_end_is_closed_and_has_its_trades(tmp_path: pathli
     settings = SimulatorSettings(tapes=(path,), speed=None, key="ed25519")
     async with (
         open_simulator(settings) as simulator,
-        httpx.AsyncClient(base_url=simulator.api_url) as rest,
+        httpx2.AsyncClient(base_url=simulator.api_url) as rest,
         connect(simulator) as client,
     ):
         assert (await get(rest, "/markets/trades", ticker="M-1"))["trades"] == []

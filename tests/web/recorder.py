@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import trio
 from attrs import define, field
 from trio_websocket import WebSocketConnection, wrap_client_stream
@@ -122,7 +122,7 @@ class Web:
     """The app on a socket."""
 
     url: str
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
     shutdown: trio.Event
 
     def ws_url(self, query: str = "", path: str = "/rl/ws") -> str:
@@ -151,7 +151,7 @@ async def open_web(
         urls: list[str] = await nursery.start(
             partial(serve_web, app, "127.0.0.1", 0, shutdown=shutdown, send_s_max=send_s_max)
         )
-        async with httpx.AsyncClient(base_url=urls[0], timeout=WAIT_S) as http:
+        async with httpx2.AsyncClient(base_url=urls[0], timeout=WAIT_S) as http:
             yield Web(urls[0], http, shutdown)
         shutdown.set()
 
@@ -237,5 +237,5 @@ async def handshake_status(url: str, origin: str) -> int:
         "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
         "Sec-WebSocket-Version": "13",
     }
-    async with httpx.AsyncClient(timeout=WAIT_S) as http, http.stream("GET", url, headers=headers) as answer:
+    async with httpx2.AsyncClient(timeout=WAIT_S) as http, http.stream("GET", url, headers=headers) as answer:
         return answer.status_code

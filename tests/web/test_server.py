@@ -5,7 +5,7 @@ import socket
 from collections.abc import Generator
 from functools import partial
 
-import httpx
+import httpx2
 import pytest
 import trio
 import trio.testing
@@ -83,7 +83,7 @@ async def test_no_host_means_all_interfaces() -> None:
         )
         port = urls[0].rsplit(":", 1)[1]
         assert urls in ([f"http://0.0.0.0:{port}"], [f"http://0.0.0.0:{port}", f"http://[::]:{port}"])
-        async with httpx.AsyncClient() as http:
+        async with httpx2.AsyncClient() as http:
             hosts = ["127.0.0.1"] + ["[::1]"] * (len(urls) - 1)
             for host in hosts:
                 assert (await http.get(f"http://{host}:{port}/health/live")).status_code == 200
