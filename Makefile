@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# 91x wants a checkpoint on every path, and 114 a list of our own functions; tests may poll, which 110 forbids.
+ASYNC_OFF := ASYNC114,ASYNC910,ASYNC911,ASYNC912,ASYNC913
 
 .PHONY: setup demo test check lock clean
 
@@ -28,7 +30,8 @@ test: setup check
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/flake8-async $$(git ls-files '*.py')
+	$(BIN)/flake8-async --disable $(ASYNC_OFF) $$(git ls-files 'collector/*.py')
+	$(BIN)/flake8-async --disable $(ASYNC_OFF),ASYNC110 $$(git ls-files 'tests/*.py' 'bench/*.py')
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 

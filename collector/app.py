@@ -121,13 +121,12 @@ async def limit_drain(stopping: trio.Event, sources: trio.CancelScope) -> None:
 
 
 async def flush_backlogs(context: SessionContext) -> int:
-    """Write what waits now; the number of frames that did. Waits until they are in, ten seconds at the most."""
+    """Write what waits now, within ten seconds, and tell how many frames that were."""
     waiting = sum(backlog.waiting_frames for backlog in context.backlogs)
-    for backlog in context.backlogs:
-        backlog.flush()
     with trio.move_on_after(FLUSH_S_MAX):
-        while any(session.queued_frames and not session.is_safe for session in context.state.sessions):
-            await trio.sleep(0.01)
+        async with trio.open_nursery() as nursery:
+            for backlog in context.backlogs:
+                nursery.start_soon(backlog.flush)
     return waiting
 
 

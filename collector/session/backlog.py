@@ -39,8 +39,8 @@ class Backlog:
     """
     Frames and facts of one session, in order, until the writer has them in the database.
 
-    One task puts, one takes. `take` may be cancelled without losing anything; what it gave stays the writer's
-    to keep until it is written.
+    One task puts, one takes. What `take` gave is still the backlog's until `confirm`: asked again, it gives
+    the same batch. So neither a cancellation nor a lost connection can lose one.
     """
 
     batch_rows: int
@@ -55,12 +55,14 @@ class Backlog:
     _batches: int = field(default=0, init=False)
     _next_frame: int = field(default=1, init=False)
     _flush_asked: bool = field(default=False, init=False)
+    _taken: Batch | None = field(default=None, init=False)
     _changed: trio.Event = field(factory=trio.Event, init=False)
+    _written: trio.Event = field(factory=trio.Event, init=False)
 
     @property
     def waiting_frames(self) -> int:
-        """Frames that the writer has not taken yet."""
-        return self._frames
+        """Frames that are not confirmed yet."""
+        return self._frames + (0 if self._taken is None else len(self._taken.frames))
 
     def put(self, batch: FrameBatch, rows: Sequence[Fact]) -> None:
         """
@@ -77,13 +79,15 @@ class Backlog:
         # The writer has to be woken for the first piece, to start its clock, and when a batch is full.
         if len(self._pieces) == 1 or self._rows >= self.batch_rows:
             self._changed.set()
-        if self._frames > FRAMES_MAX:
+        if self.waiting_frames > FRAMES_MAX:
             raise BacklogFull(f"more than {FRAMES_MAX} frames wait for the database")
 
-    def flush(self) -> None:
-        """Make what waits now a batch, whatever its size."""
-        self._flush_asked = bool(self._pieces)
-        self._changed.set()
+    async def flush(self) -> None:
+        """Make what waits now a batch, whatever its size, and wait until nothing waits any more."""
+        while self._pieces or self._taken is not None:
+            self._flush_asked = bool(self._pieces)
+            self._changed.set()
+            await self._written.wait()
 
     def close(self, ending: SessionEnding, last_rows: Sequence[Fact] = ()) -> None:
         """Nothing comes any more. The first ending counts."""
@@ -95,6 +99,8 @@ class Backlog:
 
     async def take(self) -> Batch | None:
         """Wait until a batch is due and hand it out; None after the last one."""
+        if self._taken is not None:
+            return self._taken
         while not self._is_due():
             self._changed = trio.Event()
             wait_s = float("inf")
@@ -102,9 +108,15 @@ class Backlog:
                 wait_s = self._first_put_s + self.flush_interval_s - trio.current_time()
             with trio.move_on_after(max(0.0, wait_s)):
                 await self._changed.wait()
-        if not self._pieces:
-            return None
-        return self._cut()
+        if self._pieces:
+            self._taken = self._cut()
+        return self._taken
+
+    def confirm(self) -> None:
+        """The batch that was taken is in the database."""
+        self._taken = None
+        self._written.set()
+        self._written = trio.Event()
 
     def _is_due(self) -> bool:
         if self.ending is not None:

@@ -17,7 +17,7 @@ reader and book, and the transport behind it, are emptied without waiting.
 import random
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Final
 
 import trio
@@ -34,7 +34,7 @@ from collector.protocol.conversation import Conversation
 from collector.protocol.facts import DeltaFact, FrameBatch, ReceivedFrame, TradeFact
 from collector.protocol.thinning import Thinner
 from collector.protocol.tracker import FeedTracker
-from collector.session.backlog import Backlog
+from collector.session.backlog import Backlog, BacklogFull
 from collector.session.writer import SessionWriter
 from collector.store.batch import SessionEnding, SessionOpening
 from collector.store.connection import TrioConnection
@@ -206,42 +206,41 @@ class _Session:
         with frames_in:
             try:
                 async for frames in frames_in:
-                    self._fold(frames)
+                    self._fold_live(frames)
                     await trio.lowlevel.checkpoint()
             finally:
                 self._fold_rest(frames_in)
 
-    def _fold(self, frames: Frames) -> None:
-        """Facts of some frames, to everyone who needs them."""
+    def _fold_live(self, frames: Frames) -> None:
+        """Fold, and see what the exchange has answered."""
+        batch = self._fold(frames)
+        self.conversation.note(batch.facts, trio.current_time())
+        if any(not isinstance(fact, DeltaFact | TradeFact) for fact in batch.facts):
+            self._wake.set()
+
+    def _fold(self, frames: Frames) -> FrameBatch:
+        """Facts of some frames, to everyone who needs them. Raises BacklogFull; they are in all the same."""
         batch = self.tracker.process(frames)
         self.context.state.note_batch(self.stats, batch)
+        self.context.hub.publish(self.stats, batch)
         try:
             self.backlog.put(batch, self.thinner.thin(batch.facts))
         finally:
             self.stats.queued_frames = self.backlog.waiting_frames
-            self.context.hub.publish(self.stats, batch)
-        self.conversation.note(batch.facts, trio.current_time())
-        if _concerns_conversation(batch):
-            self._wake.set()
+        return batch
 
     def _fold_rest(self, frames_in: trio.MemoryReceiveChannel[Frames]) -> None:
         """What was received and not folded when the feed ended, for whatever reason."""
         rest: list[ReceivedFrame] = []
-        while True:
-            try:
+        with suppress(trio.WouldBlock, trio.EndOfChannel):
+            while True:
                 rest.extend(frames_in.receive_nowait())
-            except (trio.WouldBlock, trio.EndOfChannel):
-                break
         while texts := self.transport.take_nowait():
             rest.extend(self._number(texts))
         if rest:
-            batch = self.tracker.process(rest)
-            self.context.state.note_batch(self.stats, batch)
-            self.context.hub.publish(self.stats, batch)
-            try:
-                self.backlog.put(batch, self.thinner.thin(batch.facts))
-            except FeedLost:
-                pass  # It is in all the same, and the feed has ended already.
+            # A backlog that is full has taken them, and the feed has ended already.
+            with suppress(BacklogFull):
+                self._fold(rest)
 
     async def _converse(self) -> None:
         first_snapshots_due_s = float("inf")
@@ -276,7 +275,7 @@ class _Session:
             if command is not None:
                 await self.transport.send(command)
                 while self.conversation.open_sids:
-                    await trio.sleep(0.01)
+                    await self._wake.wait()
         feed_scope.cancel(reason="the service stops")
 
     def _close(self, error: FeedError | None) -> None:
@@ -294,10 +293,6 @@ class _Session:
         for market in self.tracker.markets.values():
             market.unknown_cause = market.unknown_cause or "session_ended"
         _log.info("session ended", session=self.stats.session_id, status=ending.status, reason=ending.reason)
-
-
-def _concerns_conversation(batch: FrameBatch) -> bool:
-    return any(not isinstance(fact, DeltaFact | TradeFact) for fact in batch.facts)
 
 
 def _worst(group: BaseExceptionGroup[FeedError]) -> FeedError:

@@ -2,8 +2,9 @@
 The writer of one session: batches into PostgreSQL, in order, each once.
 
 One task, on a connection of its own. It outlives the connection to the exchange: it ends when everything that
-was received is in the database and the session's row says how it ended. While PostgreSQL is away it holds on
-to its batch and comes again. When it is cancelled it has a last, shielded while to write what is left.
+was received is in the database and the session's row says how it ended. While PostgreSQL is away the batch
+stays in the backlog, and it comes again. When it is cancelled it has a last, shielded while to write what is
+left.
 """
 
 import random
@@ -53,7 +54,6 @@ class SessionWriter:
     connect: Callable[[], AbstractAsyncContextManager[TrioConnection]]
     clock: WallClock
     rng: random.Random
-    _batch: Batch | None = field(default=None, init=False)
     _market_ids: dict[str, int] = field(factory=dict[str, int], init=False)
     _known_days: set[int] = field(factory=set[int], init=False)
 
@@ -66,15 +66,12 @@ class SessionWriter:
         try:
             await self._write_all()
         finally:
+            self.backlog.close(SessionEnding(self.clock(), "error", "recorder stopped", None))
+            with trio.move_on_after(LAST_FLUSH_S_MAX, shield=True):
+                await self._write_all()
             if not self.stats.is_safe:
-                await self._write_rest()
-
-    async def _write_rest(self) -> None:
-        self.backlog.close(SessionEnding(self.clock(), "error", "recorder stopped", None))
-        with trio.move_on_after(LAST_FLUSH_S_MAX, shield=True):
-            await self._write_all()
-        if not self.stats.is_safe:
-            _log.error("frames lost at the end", session=self.stats.session_id, frames=self._left())
+                frames = self.backlog.waiting_frames
+                _log.error("frames lost at the end", session=self.stats.session_id, frames=frames)
 
     async def _write_all(self) -> None:
         delays = backoff_delays(self.rng, first_s=RETRY_FIRST_S, s_max=RETRY_S_MAX)
@@ -98,14 +95,10 @@ class SessionWriter:
         if self.stats.session_id is None:
             with trio.fail_after(WRITE_S_MAX):
                 self.stats.session_id = await open_session(connection, self.opening)
-        while True:
-            if self._batch is None:
-                self._batch = await self.backlog.take()
-            if self._batch is None:
-                break
-            await self._write(connection, self._batch)
-            self._batch = None
-            self.stats.queued_frames = self._left()
+        while (batch := await self.backlog.take()) is not None:
+            await self._write(connection, batch)
+            self.backlog.confirm()
+            self.stats.queued_frames = self.backlog.waiting_frames
         ending = self.backlog.ending
         assert ending is not None
         with trio.fail_after(WRITE_S_MAX):
@@ -144,6 +137,3 @@ class SessionWriter:
         self.state.store.write_failures += 1
         self.state.store.turn(StorePhase.AWAY, self.clock(), reason)
         _log.warning("write failed, will be tried again", session=self.stats.session_id, reason=reason)
-
-    def _left(self) -> int:
-        return self.backlog.waiting_frames + (len(self._batch.frames) if self._batch is not None else 0)

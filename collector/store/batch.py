@@ -95,8 +95,8 @@ async def open_session(connection: TrioConnection, opening: SessionOpening) -> i
     """Make the session's row, or find it when it was made before, and give its number."""
     with translate_errors():
         cursor = await connection.execute(
-            "INSERT INTO rl_orderbook_sessions (session_key, recorder_key, market_tickers, ws_url, environment,"
-            " code_version, sample_rate, use_yes_price, started_us)"
+            "INSERT INTO rl_orderbook_sessions (session_key, recorder_key, market_tickers, ws_url,"
+            " environment, code_version, sample_rate, use_yes_price, started_us)"
             " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
             " ON CONFLICT (session_key) DO UPDATE SET session_key = EXCLUDED.session_key"
             " RETURNING session_id",

@@ -158,9 +158,7 @@ def kinds(texts: Iterable[str]) -> Counter[str]:
 
 
 def last_books(url: str) -> dict[str, tuple[dict[int, int], dict[int, int]]]:
-    """
-    Each market's last book, by folding rows with SQL's order alone: the newest snapshot, then what follows it.
-    """
+    """Each market's last book, folded from rows in SQL's order: the newest snapshot, then what follows."""
     books: dict[str, tuple[dict[int, int], dict[int, int]]] = {}
     latest = query(
         url,

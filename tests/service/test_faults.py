@@ -12,7 +12,7 @@ GAPS = "SELECT sid, expected, received, cause FROM rl_orderbook_gaps ORDER BY de
 
 
 async def test_dropped_frame(database_url: str) -> None:
-    """One frame of thousands is missing: one gap with its number, and every book is exact again at the end."""
+    """One frame of thousands is missing: one gap with its number, and every book is exact at the end."""
     simulation = flow(markets=5, rate_per_s=2000, speed=1.0, faults=("drop@100x1",), keep_account=True)
     async with open_simulator(simulation) as simulator:
         async with serve(settings_for(simulator, database_url)) as service:

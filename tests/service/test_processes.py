@@ -59,7 +59,7 @@ def test_signals_at_full_load_lose_nothing(tmp_path: Path, database_url: str, nu
 
 
 def test_killed_recorder_is_found_dead_by_the_next(tmp_path: Path, database_url: str) -> None:
-    """A session that SIGKILL left active is closed as an error by the next start; its rows are whole batches."""
+    """A session that SIGKILL left active is closed by the next start; its rows are whole batches."""
     env_file, account = tmp_path / "sim.env", tmp_path / "account.ndjson"
     with program("simulate", *FLOW, "--write-env", str(env_file), "--account", str(account)) as simulator:
         simulator.wait_for_line("simulated exchange on")

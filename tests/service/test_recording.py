@@ -22,7 +22,7 @@ from tests.service.harness import (
 
 
 def assert_recorded(simulator: object, url: str) -> None:
-    """Every frame verbatim under its session, a row for each delta, trade and snapshot, and a ledger that adds up."""
+    """Every frame verbatim under its session, a row for each that makes one, a ledger that adds up."""
     sent = sent_frames(simulator)  # type: ignore[arg-type]
     recorded = raw_frames(url)
     assert list(recorded.values()) == sent
@@ -59,7 +59,7 @@ def is_json(text: str) -> bool:
 
 
 async def test_generated_flow(database_url: str) -> None:
-    """Twenty markets at full speed: every frame, every row, no gap, no reject, and the last books are right."""
+    """Twenty markets at full speed: every frame, every row, no gap, no reject, and the right last books."""
     simulator = await record(flow(markets=20, rate_per_s=1000, messages_max=5000), database_url)
 
     assert_recorded(simulator, database_url)
@@ -108,7 +108,7 @@ async def test_connection_cut_twenty_times(database_url: str) -> None:
     async with open_simulator(flow(markets=10, rate_per_s=2000, speed=1.0, keep_account=True)) as simulator:
         async with serve(settings_for(simulator, database_url)) as service:
             for cuts in range(20):
-                await service.wait_until("/rl/status", **{})
+                await service.wait_until("/rl/status")
                 while simulator.connections <= cuts or simulator.account.counts.get(cuts + 1, 0) < 30:
                     await trio.sleep(0.01)
                 simulator.cut_all()

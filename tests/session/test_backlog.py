@@ -67,6 +67,8 @@ async def test_what_comes_during_a_write_is_the_next_batch(autojump_clock: MockC
     first = await backlog.take()
     for _ in range(7):
         feed.put(backlog, 100)
+    assert await backlog.take() is first, "until it is confirmed, it is the same batch"
+    backlog.confirm()
 
     second = await backlog.take()
 
@@ -80,11 +82,14 @@ async def test_flush_makes_a_batch_of_what_waits(autojump_clock: MockClock) -> N
     """An operator's flush does not wait for rows or time, and holds for one batch only."""
     backlog, feed = Backlog(batch_rows=10, flush_interval_s=100.0), Feed()
     feed.put(backlog, 1)
-    backlog.flush()
-
-    batch = await backlog.take()
-    assert batch is not None
-    assert trio.current_time() == 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(backlog.flush)
+        batch = await backlog.take()
+        assert batch is not None
+        assert trio.current_time() == 0
+        await trio.sleep(7)
+        backlog.confirm()
+    assert trio.current_time() == 7, "flushing lasts until the batch is written"
     feed.put(backlog, 1)
     with trio.move_on_after(50) as scope:
         await backlog.take()
@@ -103,6 +108,7 @@ async def test_closed_backlog_gives_what_is_left_and_then_ends(autojump_clock: M
 
     assert batch is not None
     assert (len(batch.frames), len(batch.facts)) == (3, 4)
+    backlog.confirm()
     assert await backlog.take() is None
     assert backlog.ending is END
 
@@ -136,6 +142,7 @@ def test_every_frame_comes_out_once_in_order(sizes: list[int], batch_rows: int) 
             assert len(batch.frames) <= backlog_module.BATCH_FRAMES_MAX
             assert batch.next_frame == batch.frames[-1].number + 1
             frames.extend(batch.frames)
+            backlog.confirm()
         assert backlog.waiting_frames == 0
 
     trio.run(run, clock=MockClock(autojump_threshold=0))

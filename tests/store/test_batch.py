@@ -40,6 +40,15 @@ TEXTS = (
     delta_text("A", 7, "0.4500", "-6.00"),
     "garbled \0 text",
 )
+STATEMENTS = (
+    b"BEGIN",
+    b"rl_write_ledger",
+    b"COPY rl_delta_rows",
+    b"PGCOPY",
+    b"COPY rl_raw_blocks",
+    b"UPDATE rl_orderbook_sessions",
+    b"COMMIT",
+)
 
 
 def opening(**changes: Any) -> SessionOpening:  # noqa: ANN401 - fields of SessionOpening
@@ -175,8 +184,7 @@ async def test_same_batch_again_is_not_written_again(database_url: str) -> None:
 
 
 @pytest.mark.parametrize("before", [True, False])
-@pytest.mark.parametrize("statement", [b"BEGIN", b"rl_write_ledger", b"COPY rl_delta_rows", b"PGCOPY",
-                                       b"COPY rl_raw_blocks", b"UPDATE rl_orderbook_sessions", b"COMMIT"])  # fmt: skip
+@pytest.mark.parametrize("statement", STATEMENTS)
 async def test_connection_cut_at_every_statement(database_url: str, statement: bytes, before: bool) -> None:
     """Cut before or after any statement reaches the server: after another try every row is there once."""
     batch = batch_of(FeedTracker.of_markets(["A", "B"]).process(received(*TEXTS)))
@@ -222,5 +230,6 @@ async def test_session_is_opened_once_and_closed(database_url: str) -> None:
 
     assert rows(
         database_url,
-        f"SELECT status, end_reason, close_code, ended_us FROM rl_orderbook_sessions WHERE session_id = {session_id}",
+        "SELECT status, end_reason, close_code, ended_us FROM rl_orderbook_sessions"
+        f" WHERE session_id = {session_id}",
     ) == [("error", "cut", 1006, RECEIVED_US + 5)]

@@ -159,7 +159,7 @@ async def open_web(
 async def wait_for_clients(hub: LiveHub, count: int) -> None:
     """Wait until the hub has so many clients."""
     with trio.fail_after(WAIT_S):
-        while hub.clients != count:  # noqa: ASYNC110 - the hub has no event for tests
+        while hub.clients != count:
             await trio.sleep(0.01)
 
 
