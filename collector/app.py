@@ -2,11 +2,12 @@
 The nursery tree of the service, top to bottom. Nesting is the order of shutdown: the innermost ends first.
 
     service
-    ├── keeper          schema, partitions, the lock of this process      (stops last)
-    ├── web             Hypercorn serving the Quart-Trio app
-    ├── ticks           statistics, once a second
-    ├── signals         SIGTERM, SIGINT; the drain time
-    └── supervisor      see collector.session.supervisor and collector.session.scope
+    ├── keeper              schema, partitions, the lock of this process
+    └── web                 Hypercorn serving the Quart-Trio app
+        ├── ticks           statistics, once a second
+        ├── signals, drain  SIGTERM, SIGINT; how long the end may take
+        ├── records         the REST record of each market, hourly
+        └── supervisor      see collector.session.supervisor and collector.session.scope
 """
 
 import random
@@ -28,6 +29,7 @@ from collector.exchange.websocket import open_transport
 from collector.observe.hub import LiveHub
 from collector.observe.logs import get_logger
 from collector.observe.state import RecorderState
+from collector.session.records import run_market_records
 from collector.session.scope import SessionContext
 from collector.session.supervisor import run_supervisor
 from collector.store.connection import EMBEDDED_PREFIX, open_connection
@@ -59,46 +61,54 @@ async def run_service(
     """
     stopping = trio.Event() if stopping is None else stopping
     rng = rng or random.Random()
-    async with open_database(settings.database_url) as database_url:
-        state = RecorderState(
-            clock=clock,
-            environment=settings.environment,
-            code_version=__version__,
-            is_simulated=settings.is_simulated,
-            sample_rate=settings.sample_rate,
-            market_tickers=settings.market_tickers,
-            started_us=clock(),
-        )
-        hub = LiveHub(state)
+    state = _first_state(settings, clock)
+    hub = LiveHub(state)
+    async with open_database(settings.database_url) as database_url, trio.open_nursery() as store:
         context = _session_context(settings, state, hub, database_url, rng, stopping)
-        async with trio.open_nursery() as store:
-            retention = Retention(settings.rows_retention_days, settings.raw_retention_days)
-            await store.start(
-                partial(run_keeper, database_url, context.recorder_key, retention, state.store, clock, rng)
-            )
-            async with trio.open_nursery() as web:
-                web_stopping = trio.Event()
-                app = make_app(
-                    state,
-                    hub,
-                    admin_token=settings.admin_token,
-                    allowed_origins=settings.allowed_origins,
-                    flush=partial(flush_backlogs, context),
-                )
-                urls = await web.start(
-                    partial(serve_web, app, settings.host, settings.port, shutdown=web_stopping)
-                )
-                web.start_soon(run_stats_ticks, state, hub, name="ticks")
-                on_ready(urls)
-                async with trio.open_nursery() as sources:
-                    await sources.start(watch_signals, stopping)
-                    sources.start_soon(limit_drain, stopping, sources.cancel_scope)
-                    await run_supervisor(context, settings.market_tickers)
-                    sources.cancel_scope.cancel(reason="everything is safe")
-                web_stopping.set()
-                web.cancel_scope.cancel(reason="the service stops")
-            store.cancel_scope.cancel(reason="the service stops")
+        retention = Retention(settings.rows_retention_days, settings.raw_retention_days)
+        store.start_soon(
+            partial(run_keeper, rng=rng, ready=context.store_ready),
+            database_url,
+            context.recorder_key,
+            retention,
+            state.store,
+            clock,
+            name="keeper",
+        )
+        async with trio.open_nursery() as web:
+            web_stopping = trio.Event()
+            on_ready(await _start_web(web, settings, context, web_stopping))
+            async with trio.open_nursery() as sources:
+                await sources.start(watch_signals, stopping)
+                sources.start_soon(limit_drain, stopping, sources.cancel_scope, name="drain")
+                sources.start_soon(run_stats_ticks, state, hub, name="ticks")
+                sources.start_soon(_keep_records, settings, context, name="records")
+                await run_supervisor(context, settings.market_tickers)
+                sources.cancel_scope.cancel(reason="everything is safe")
+            web_stopping.set()
+        store.cancel_scope.cancel(reason="the service stops")
     return all(session.is_safe for session in state.sessions)
+
+
+async def _start_web(
+    web: trio.Nursery, settings: Settings, context: SessionContext, stopping: trio.Event
+) -> list[str]:
+    """Serve until `stopping`; the URLs at which the server answers."""
+    app = make_app(
+        context.state,
+        context.hub,
+        admin_token=settings.admin_token,
+        allowed_origins=settings.allowed_origins,
+        flush=partial(flush_backlogs, context),
+    )
+    serve = partial(serve_web, app, settings.host, settings.port, shutdown=stopping)
+    urls: list[str] = await web.start(serve)
+    return urls
+
+
+async def _keep_records(settings: Settings, context: SessionContext) -> None:
+    await context.store_ready.wait()
+    await run_market_records(settings.api_url, settings.market_tickers, context.connect_store, context.clock)
 
 
 async def watch_signals(
@@ -128,6 +138,18 @@ async def flush_backlogs(context: SessionContext) -> int:
             for backlog in context.backlogs:
                 nursery.start_soon(backlog.flush)
     return waiting
+
+
+def _first_state(settings: Settings, clock: WallClock) -> RecorderState:
+    return RecorderState(
+        clock=clock,
+        environment=settings.environment,
+        code_version=__version__,
+        is_simulated=settings.is_simulated,
+        sample_rate=settings.sample_rate,
+        market_tickers=settings.market_tickers,
+        started_us=clock(),
+    )
 
 
 def _session_context(

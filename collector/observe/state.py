@@ -62,7 +62,6 @@ class StoreStatus:
     phase: StorePhase = StorePhase.STARTING
     since_us: int = 0
     reason: str = "not connected yet"
-    was_available: bool = False
     partitions_until: str | None = None
     partitions_missing: bool = False
     write_failures: int = 0
@@ -72,7 +71,6 @@ class StoreStatus:
         if phase is not self.phase:
             self.phase = phase
             self.since_us = now_us
-        self.was_available = self.was_available or phase is StorePhase.AVAILABLE
         self.reason = reason
 
 

@@ -68,6 +68,7 @@ class SessionContext:
     batch_rows: int
     flush_interval_s: float
     stopping: trio.Event
+    store_ready: trio.Event = field(factory=trio.Event)
     backlogs: set[Backlog] = field(factory=set[Backlog])
 
 

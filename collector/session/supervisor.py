@@ -68,6 +68,8 @@ class _Slots:
         async with trio.open_nursery() as sessions:
             while not context.stopping.is_set():
                 await self._wait_for_store(feed)
+                if context.stopping.is_set():
+                    break
                 began_s = trio.current_time()
                 error = await self._connect_once(feed, sessions)
                 if error is None:
@@ -99,20 +101,18 @@ class _Slots:
 
     async def _wait_for_store(self, feed: FeedStatus) -> None:
         """Wait while there is nowhere to put what would be received."""
-        if not self._is_store_stuck():
-            return
-        # At the start there is nothing to be missed yet; later on, the exchange goes on without us.
-        is_starting = not self.context.state.store.was_available
-        phase = FeedPhase.CONNECTING if is_starting else FeedPhase.WAITING_FOR_STORE
-        self._turn(feed, phase, "waiting for the database")
-        while self._is_store_stuck() and not self.context.stopping.is_set():
+        context = self.context
+        if not context.store_ready.is_set():
+            self._turn(feed, FeedPhase.CONNECTING, "waiting for the database")
+            await _wait_for_any(context.store_ready, context.stopping)
+        while self._is_backlog_high() and not context.stopping.is_set():
+            self._turn(feed, FeedPhase.WAITING_FOR_STORE, context.state.store.reason)
             with trio.move_on_after(STORE_POLL_S):
-                await self.context.stopping.wait()
+                await context.stopping.wait()
 
-    def _is_store_stuck(self) -> bool:
-        state = self.context.state
-        waiting = sum(session.queued_frames for session in state.sessions if not session.is_safe)
-        return not state.store.was_available or waiting > FRAMES_MAX // 2
+    def _is_backlog_high(self) -> bool:
+        sessions = self.context.state.sessions
+        return sum(session.queued_frames for session in sessions if not session.is_safe) > FRAMES_MAX // 2
 
     async def _pause(self, feed: FeedStatus, error: FeedError, delay_s: float) -> None:
         if isinstance(error, BacklogFull):
@@ -136,3 +136,15 @@ class _Slots:
             feed.since_us = self.context.clock()
         feed.phase = phase
         feed.reason = reason
+
+
+async def _wait_for_any(*events: trio.Event) -> None:
+    """Wait until at least one event is set."""
+
+    async def wait_and_cancel(event: trio.Event) -> None:
+        await event.wait()
+        nursery.cancel_scope.cancel(reason="one of several events is set")
+
+    async with trio.open_nursery() as nursery:
+        for event in events:
+            nursery.start_soon(wait_and_cancel, event)

@@ -64,14 +64,13 @@ async def run_keeper(
     status: StoreStatus,
     clock: WallClock,
     rng: random.Random,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ready: trio.Event,
 ) -> None:
     """
     Keep the database in order for as long as the service runs; wait for it as long as it is away.
 
-    Reports `started` at once: it is `status` that tells whether the database is there.
+    `ready` is set when schema and partitions are in place for the first time; `status` tells how it is now.
     """
-    task_status.started()
     delays = backoff_delays(rng, first_s=0.5, s_max=5.0)
     while True:
         failure: BaseException | None = None
@@ -80,7 +79,7 @@ async def run_keeper(
                 with trio.fail_after(QUERY_S_MAX):
                     await _take_charge(connection, recorder_key)
                 delays = backoff_delays(rng, first_s=0.5, s_max=5.0)
-                await _keep(connection, recorder_key, retention, status, clock)
+                await _keep(connection, recorder_key, retention, status, clock, ready)
         except* (StoreUnavailable, trio.TooSlowError) as group:
             failure = group.exceptions[0]
         status.turn(StorePhase.AWAY, clock(), str(failure) or "no answer in time")
@@ -104,12 +103,14 @@ async def _keep(
     retention: Retention,
     status: StoreStatus,
     clock: WallClock,
+    ready: trio.Event,
 ) -> None:
     while True:
         with trio.fail_after(QUERY_S_MAX):
             await _close_orphans(connection, recorder_key)
             await _keep_partitions(connection, retention, status, clock)
         status.turn(StorePhase.AVAILABLE, clock())
+        ready.set()
         await trio.sleep(ROUND_S)
 
 

@@ -132,6 +132,22 @@ async def test_connection_cut_twenty_times(database_url: str) -> None:
     assert mismatches == []
 
 
+async def test_market_records(database_url: str) -> None:
+    """The record that REST has of each market is stored beside its recording, as it came."""
+    async with open_simulator(flow(markets=3, rate_per_s=100, speed=1.0)) as simulator:
+        async with serve(settings_for(simulator, database_url)):
+            found = query(database_url, "SELECT WHERE false")
+            while len(found) < 3:
+                await trio.sleep(0.05)
+                if query(database_url, "SELECT to_regclass('rl_markets') IS NOT NULL")[0][0]:
+                    found = query(
+                        database_url,
+                        "SELECT market_ticker FROM rl_markets WHERE record ->> 'ticker' = market_ticker"
+                        " AND record ? 'close_time' AND fetched_us > 0 ORDER BY 1",
+                    )
+    assert found == [(ticker,) for ticker in sorted(simulator.tickers)]
+
+
 async def test_thinned_rows(database_url: str) -> None:
     """With a sample rate above 1 there are fewer rows, all raw frames, and the same last books."""
     simulator = await record(

@@ -1,7 +1,6 @@
 """The schema, partitions, retention, and sessions of recorders that died."""
 
 import random
-from functools import partial
 from typing import Any
 
 import psycopg
@@ -31,12 +30,12 @@ async def keep(
         return system_clock() if day is None else day * DAY_US
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(
-            partial(run_keeper, url, key, retention or Retention(), status, clock, random.Random(1))
+        ready = trio.Event()
+        nursery.start_soon(
+            run_keeper, url, key, retention or Retention(), status, clock, random.Random(1), ready
         )
         with trio.fail_after(20):
-            while status.phase is not StorePhase.AVAILABLE:
-                await trio.sleep(0.01)
+            await ready.wait()
         nursery.cancel_scope.cancel()
     return status
 
@@ -144,7 +143,9 @@ async def test_database_that_is_away_is_waited_for(refusing_port: int) -> None:
     status = StoreStatus()
     url = f"postgresql://user:secret-word@127.0.0.1:{refusing_port}/none"
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(run_keeper, url, 1, Retention(), status, system_clock, random.Random(1)))
+        nursery.start_soon(
+            run_keeper, url, 1, Retention(), status, system_clock, random.Random(1), trio.Event()
+        )
         with trio.fail_after(20):
             while status.phase is not StorePhase.AWAY:
                 await trio.sleep(0.01)

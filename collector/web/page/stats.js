@@ -249,7 +249,7 @@ function renderNumbers(stats) {
   setText("deltas-sub", stats.sample_rate > 1 ? `received; one row in ${stats.sample_rate} kept` : "received");
   setText("rows", count.format(stats.rows_written));
   setText("queue", count.format(stats.db_queue_size));
-  $("tile-queue").dataset.level = stats.database.phase === "away" ? "warn" : "";
+  $("tile-queue").dataset.level = stats.database.phase === "away" && stats.db_queue_size ? "warn" : "";
   setText("gaps", count.format(stats.gaps));
   setText("rejects", count.format(stats.rejects));
   $("tile-rejects").dataset.level = stats.rejects ? "warn" : "";

@@ -1,0 +1,69 @@
+"""
+The REST record of each market, beside its recording: title, times, tick structure, settlement.
+
+One task, `run_market_records`. Nothing of the recording waits for it; when REST or the database is away it
+comes again later.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+import trio
+
+from collector.clock import WallClock
+from collector.errors import FeedLost, StoreUnavailable
+from collector.exchange.rest import fetch_market_records
+from collector.observe.logs import get_logger
+from collector.store.connection import TrioConnection, translate_errors
+
+REFRESH_S: Final = 3600.0
+RETRY_S: Final = 60.0
+WRITE_S_MAX: Final = 30.0
+
+_log = get_logger("records")
+
+
+async def run_market_records(
+    api_url: str,
+    tickers: Sequence[str],
+    connect_store: Callable[[], AbstractAsyncContextManager[TrioConnection]],
+    clock: WallClock,
+) -> None:
+    """Fetch and store the records now and every hour, for as long as the service runs."""
+    while True:
+        is_done = False
+        try:
+            await _refresh(api_url, tickers, connect_store, clock)
+            is_done = True
+        except* (FeedLost, StoreUnavailable, trio.TooSlowError) as group:
+            _log.warning("market records not refreshed", reason=str(group.exceptions[0]))
+        await trio.sleep(REFRESH_S if is_done else RETRY_S)
+
+
+async def _refresh(
+    api_url: str,
+    tickers: Sequence[str],
+    connect_store: Callable[[], AbstractAsyncContextManager[TrioConnection]],
+    clock: WallClock,
+) -> None:
+    records = await fetch_market_records(api_url, tickers)
+    missing = sorted(set(tickers) - records.keys())
+    if missing:
+        _log.warning("the exchange does not know these markets", tickers=missing[:20], count=len(missing))
+    async with connect_store() as connection:
+        with trio.fail_after(WRITE_S_MAX):
+            await _store(connection, records, clock())
+
+
+async def _store(connection: TrioConnection, records: dict[str, bytes], fetched_us: int) -> None:
+    # PostgreSQL's jsonb has no place for NUL characters; a record with one stays out.
+    storable = {ticker: record for ticker, record in records.items() if b"\\u0000" not in record}
+    with translate_errors():
+        await connection.execute(
+            "INSERT INTO rl_markets (market_ticker, record, fetched_us)"
+            " SELECT ticker, record::jsonb, %s FROM unnest(%s::text[], %s::text[]) AS new (ticker, record)"
+            " ON CONFLICT (market_ticker) DO UPDATE"
+            " SET record = EXCLUDED.record, fetched_us = EXCLUDED.fetched_us",
+            (fetched_us, list(storable), [record.decode() for record in storable.values()]),
+        )

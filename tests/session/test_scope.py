@@ -1,0 +1,241 @@
+"""One session in virtual time: a transport made by hand, and a database that never answers."""
+
+import random
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+import trio
+from trio.testing import MockClock
+from typing_extensions import override
+
+from collector.errors import FeedError, FeedLost, FeedRefused
+from collector.exchange.transport import StampedText, Transport
+from collector.observe.hub import LiveHub
+from collector.observe.state import FeedPhase, FeedStatus, RecorderState
+from collector.session.scope import FeedEnd, SessionContext, run_session
+from collector.session.supervisor import run_supervisor
+from collector.store.connection import TrioConnection
+from tests.frames import RECEIVED_US, snapshot_text, subscribed_text
+
+MARKETS = ("A", "B")
+
+
+class HandMadeTransport(Transport):
+    """What a test puts into `arrive` is received; what is sent is in `sent`."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.activity_s = trio.current_time()
+        self.put, self._texts = trio.open_memory_channel[StampedText](1000)
+
+    @property
+    @override
+    def last_activity_s(self) -> float:
+        return self.activity_s
+
+    @override
+    async def receive(self) -> Sequence[StampedText]:
+        try:
+            first = await self._texts.receive()
+        except trio.EndOfChannel:
+            raise FeedLost("connection lost without a closing handshake", close_code=1006) from None
+        return [first, *self.take_nowait()]
+
+    @override
+    def take_nowait(self) -> Sequence[StampedText]:
+        texts: list[StampedText] = []
+        while True:
+            try:
+                texts.append(self._texts.receive_nowait())
+            except (trio.WouldBlock, trio.EndOfChannel):
+                return texts
+
+    @override
+    async def send(self, text: str) -> None:
+        self.sent.append(text)
+
+    def arrive(self, *texts: str) -> None:
+        self.activity_s = trio.current_time()
+        for text in texts:
+            self.put.send_nowait((RECEIVED_US, text))
+
+
+@asynccontextmanager
+async def no_store() -> AsyncGenerator[TrioConnection]:
+    while True:
+        await trio.sleep(3600)
+    yield  # type: ignore[unreachable]
+
+
+class Bench:
+    """A context whose connections are made by hand; `outcomes` are what the next tries come to."""
+
+    def __init__(self, *outcomes: FeedError | None) -> None:
+        self.transports: list[HandMadeTransport] = []
+        self.tries_s: list[float] = []
+        self._outcomes = list(outcomes)
+        state = RecorderState(
+            clock=lambda: RECEIVED_US + int(trio.current_time() * 1e6),
+            environment="demo",
+            code_version="1",
+            is_simulated=True,
+            sample_rate=1,
+            market_tickers=MARKETS,
+            started_us=RECEIVED_US,
+        )
+        self.context = SessionContext(
+            open_transport=self.open_transport,
+            connect_store=no_store,
+            state=state,
+            hub=LiveHub(state),
+            clock=state.clock,
+            rng=random.Random(5),
+            recorder_key=1,
+            ws_url="ws://127.0.0.1/",
+            batch_rows=100,
+            flush_interval_s=1.0,
+            stopping=trio.Event(),
+        )
+        self.context.store_ready.set()
+
+    @asynccontextmanager
+    async def open_transport(self) -> AsyncGenerator[Transport]:
+        self.tries_s.append(trio.current_time())
+        outcome = self._outcomes.pop(0) if self._outcomes else None
+        if outcome is not None:
+            raise outcome
+        self.transports.append(HandMadeTransport())
+        yield self.transports[-1]
+
+    async def run_one(self) -> FeedError | None:
+        """One session until its connection is over; its writer is then given up."""
+        end = FeedEnd()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                partial(
+                    run_session,
+                    self.context,
+                    FeedStatus("feed-1", MARKETS),
+                    end,
+                    on_connected=lambda stats: None,
+                )
+            )
+            error = await end.wait()
+            nursery.cancel_scope.cancel()
+        return error
+
+
+async def test_silence_ends_the_connection(autojump_clock: MockClock) -> None:
+    """Thirty seconds without a byte, pings included, and the connection is given up."""
+    bench = Bench()
+
+    async def acknowledge() -> None:
+        await trio.sleep(1)
+        bench.transports[0].arrive(subscribed_text("orderbook_delta", 1), subscribed_text("trade", 2))
+        bench.transports[0].arrive(snapshot_text("A", 1), snapshot_text("B", 2))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(acknowledge)
+        error = await bench.run_one()
+    assert isinstance(error, FeedLost)
+    assert error.reason == "no frame of any kind for 30 s"
+    assert trio.current_time() == pytest.approx(1 + 31 + 10, abs=1), "and ten for the writer's last flush"
+
+
+async def test_quiet_market_is_not_silence(autojump_clock: MockClock) -> None:
+    """Pings alone keep a connection for hours."""
+    bench = Bench()
+
+    async def ping() -> None:
+        await trio.sleep(1)
+        transport = bench.transports[0]
+        transport.arrive(subscribed_text("orderbook_delta", 1), subscribed_text("trade", 2))
+        transport.arrive(snapshot_text("A", 1), snapshot_text("B", 2))
+        for _ in range(360):
+            await trio.sleep(10)
+            transport.activity_s = trio.current_time()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ping)
+        await bench.run_one()
+    assert trio.current_time() == pytest.approx(3601 + 31 + 10, abs=2)
+    assert len(bench.transports[0].sent) == 2, "two subscribes, and nothing else was ever said"
+
+
+async def test_market_without_a_first_snapshot_is_asked_for(autojump_clock: MockClock) -> None:
+    """Ten seconds after the acknowledgement, what has not come is asked for with get_snapshot."""
+    bench = Bench()
+
+    async def acknowledge() -> None:
+        await trio.sleep(1)
+        bench.transports[0].arrive(subscribed_text("orderbook_delta", 1), subscribed_text("trade", 2))
+        bench.transports[0].arrive(snapshot_text("A", 1))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(acknowledge)
+        await bench.run_one()
+    asked = [text for text in bench.transports[0].sent if "get_snapshot" in text]
+    assert asked
+    assert all('"market_tickers":["B"]' in text for text in asked)
+
+
+async def test_everything_received_is_folded_when_the_line_breaks(autojump_clock: MockClock) -> None:
+    """Frames that were on their way from task to task when the connection broke are counted and kept."""
+    bench = Bench()
+
+    async def break_off() -> None:
+        await trio.sleep(1)
+        transport = bench.transports[0]
+        transport.arrive(*(snapshot_text("A", number) for number in range(1, 500)))
+        transport.put.close()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(break_off)
+        error = await bench.run_one()
+    assert isinstance(error, FeedLost)
+    (session,) = bench.context.state.sessions
+    assert session.received.snapshots == 499
+    assert (session.status, session.close_code) == ("error", 1006)
+    assert not session.is_safe
+
+
+async def test_tries_are_spaced_by_growing_jitter(autojump_clock: MockClock) -> None:
+    """Each wait lies between nothing and a bound that doubles up to ten seconds."""
+    bench = Bench(*(FeedLost("network: refused") for _ in range(12)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_supervisor, bench.context, MARKETS)
+        with trio.move_on_after(200):
+            while len(bench.tries_s) < 13:
+                await trio.sleep(0.1)
+        nursery.cancel_scope.cancel()
+
+    waits_s = [later - earlier for earlier, later in zip(bench.tries_s, bench.tries_s[1:], strict=False)]
+    bounds_s = [min(10.0, 0.5 * 2**n) for n in range(12)]
+    assert all(0 <= wait_s <= bound_s for wait_s, bound_s in zip(waits_s, bounds_s, strict=True))
+    assert max(waits_s) > 2
+
+
+async def test_refusal_is_tried_again_slowly(autojump_clock: MockClock) -> None:
+    """A wrong key is shown as refused, and asked about again about once a minute."""
+    bench = Bench(*(FeedRefused(401, "NOT_FOUND") for _ in range(4)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_supervisor, bench.context, MARKETS)
+        await trio.sleep(10)
+        (feed,) = bench.context.state.feeds
+        assert (feed.phase, feed.reason) == (FeedPhase.REFUSED, "refused with HTTP 401: NOT_FOUND")
+        await trio.sleep(110)
+        nursery.cancel_scope.cancel()
+
+    assert len(bench.tries_s) in (2, 3)
+
+
+async def test_stop_during_a_pause_is_heard_at_once(autojump_clock: MockClock) -> None:
+    """A service that is told to stop does not sit out a wait between two tries."""
+    bench = Bench(FeedRefused(403, "no"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_supervisor, bench.context, MARKETS)
+        await trio.sleep(5)
+        bench.context.stopping.set()
+    assert trio.current_time() == 5
