@@ -19,7 +19,7 @@ $(STAMP): requirements/develop.txt pyproject.toml
 	  || { echo "Python's venv module is missing; on Debian and Ubuntu it is the package python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/develop.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+	@: > $@
 
 demo: setup
 	$(BIN)/collector demo
