@@ -35,9 +35,9 @@ from bench.rig import (
 )
 
 TIMES = """
-    SELECT min(first_received_us), (SELECT max(extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1e6)::bigint
-                                      FROM rl_write_ledger)
-      FROM rl_raw_blocks"""
+    SELECT (SELECT min(first_received_us) FROM rl_raw_blocks),
+           (extract(epoch FROM max(pg_xact_commit_timestamp(xmin))) * 1e6)::bigint
+      FROM rl_write_ledger"""
 WRITES = """
     SELECT (extract(epoch FROM pg_xact_commit_timestamp(xmin) - committed_at) * 1000)::float8
       FROM rl_write_ledger"""

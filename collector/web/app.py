@@ -104,9 +104,9 @@ class WebApp(QuartTrio):
 
     hub: LiveHub
 
-    def log_exception(self, exception_info: object) -> None:
-        """Log what a handler did not expect."""
-        _log.error("request_failed", exc_info=exception_info)
+    def log_exception(self, *context_and_error: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Log what a handler did not expect. Quart passes the error last, since 0.23 behind the context."""
+        _log.error("request_failed", exc_info=context_and_error[-1])
 
 
 @frozen

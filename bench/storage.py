@@ -1,0 +1,250 @@
+"""
+Bytes on disk: of a delta with its indexes, of a frame in the raw blocks and in the ledger, of a trade, of a
+snapshot. The first two beside the limits of the specification.
+
+What a row costs depends on how it comes in. At full speed a batch holds thousands of frames, which compress
+well together; in a quiet hour it holds RL_BATCH_SIZE rows, and raw blocks and ledger cost the most. And an
+index over markets and times grows at one end with one market, and in many places with many. So there are four
+cases: one market and many, recorded by the service at full speed and, with --paced, written by the service's
+own function in batches of exactly RL_BATCH_SIZE rows with the receive times of the tape.
+
+Sizes are taken after VACUUM and CHECKPOINT, with TOAST, indexes, free space map and empty partitions. Bytes
+of the write-ahead log are not in them. The limits are the specification's; exit status 1 only means lost
+rows.
+
+    python -m bench.storage --paced
+    python -m bench.storage --paced --tape FILE --tape FILE
+"""
+
+import math
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+import trio
+from attrs import frozen
+
+from bench.load import Message, choose_messages, number_frames, write_tape
+from bench.rig import (
+    Database,
+    finish,
+    open_database,
+    open_recording,
+    read_losses,
+    read_tally,
+    tape_option,
+    temporary_folder,
+)
+from collector.protocol.facts import ReceivedFrame
+from collector.protocol.tracker import FeedTracker
+from collector.store.batch import (
+    Batch,
+    SessionOpening,
+    ensure_partitions,
+    fetch_market_ids,
+    open_session,
+    write_batch,
+)
+from collector.store.connection import open_connection
+from collector.store.keeper import apply_schema
+
+DELTA_BYTES_MAX: Final = 130
+FRAME_BYTES_MAX: Final = 20
+BATCH_ROWS: Final = 100
+"""The default of RL_BATCH_SIZE."""
+RECORD_S_MAX: Final = 300.0
+
+SIZE = """
+    SELECT pg_total_relation_size('{table}') + coalesce(sum(pg_total_relation_size(relid)), 0)::bigint
+      FROM pg_partition_tree('{table}') WHERE isleaf AND relid <> '{table}'::regclass"""
+EMPTY_SIZE = """
+    SELECT coalesce(sum(pg_total_relation_size(relid)), 0)::bigint
+      FROM pg_partition_tree('rl_delta_rows') WHERE isleaf AND pg_relation_size(relid) = 0"""
+PART_SIZES = """
+    SELECT coalesce(sum(pg_table_size(t.relid)), 0)::bigint,
+           coalesce(sum((SELECT sum(pg_relation_size(indexrelid)) FROM pg_index i
+                          JOIN pg_class c ON c.oid = indexrelid JOIN pg_am a ON a.oid = c.relam
+                         WHERE i.indrelid = t.relid AND amname = 'btree')), 0)::bigint,
+           coalesce(sum((SELECT sum(pg_total_relation_size(indexrelid)) FROM pg_index i
+                          JOIN pg_class c ON c.oid = indexrelid JOIN pg_am a ON a.oid = c.relam
+                         WHERE i.indrelid = t.relid AND amname = 'brin')), 0)::bigint
+      FROM pg_partition_tree('rl_delta_rows') t WHERE isleaf"""
+COUNTS = """
+    SELECT sum(delta_rows)::bigint, sum(trade_rows)::bigint, sum(snapshot_rows)::bigint,
+           sum(last_frame - first_frame + 1)::bigint, count(*) FROM rl_write_ledger"""
+
+
+@frozen
+class Load:
+    """What to record: tapes, or generated flow when there are none."""
+
+    tapes: tuple[Path, ...]
+    copies: int
+    stagger_s: float
+    markets: int
+    rate_per_s: float
+    frames: int
+
+    def write(self, path: Path) -> int:
+        """Prepare it for the simulator."""
+        return write_tape(path, self._messages())
+
+    def frames_received(self) -> list[ReceivedFrame]:
+        """It, as a session would receive it."""
+        return number_frames(self._messages())
+
+    def _messages(self) -> Iterator[Message]:
+        return choose_messages(
+            self.tapes, self.copies, self.stagger_s, self.markets, self.rate_per_s, self.frames
+        )
+
+
+@frozen
+class Sizes:
+    """Bytes by what they are for; None where there are no rows of a kind."""
+
+    deltas: int
+    delta: float | None
+    delta_heap: float | None
+    delta_btree: float | None
+    delta_brin: float | None
+    delta_empty: float | None
+    frames: int
+    raw: float | None
+    ledger: float | None
+    frames_a_batch: float
+    trade: float | None
+    snapshot: float | None
+
+
+async def record_fast(load: Load, folder: Path) -> tuple[Sizes, list[str]]:
+    """Record as fast as it goes, with the service."""
+    tape = folder / "load.ndjson.gz"
+    frames_due = load.write(tape)
+    async with open_database(folder / "data") as database:
+        async with open_recording(database, folder, ["--tape", str(tape), "--speed", "max"]) as recording:
+            await recording.wait_committed(frames_due, RECORD_S_MAX)
+        losses = read_losses(recording.sent.read(), read_tally(database))
+        return await trio.to_thread.run_sync(read_sizes, database), losses
+
+
+async def record_paced(load: Load, folder: Path) -> tuple[Sizes, list[str]]:
+    """Write in batches of exactly so many rows, as in a quiet hour."""
+    frames = load.frames_received()
+    async with open_database(folder / "data") as database:
+        async with open_connection(database.url) as connection:
+            await apply_schema(connection)
+            opening = SessionOpening(
+                uuid.uuid4(), 1, (), "ws://127.0.0.1", "demo", "bench", 1, False, frames[0].received_us
+            )
+            session_id = await open_session(connection, opening)
+            market_ids: dict[str, int] = {}
+            for batch in cut_batches(frames):
+                unknown = batch.market_tickers - market_ids.keys()
+                if unknown:
+                    market_ids.update(await fetch_market_ids(connection, sorted(unknown)))
+                for day in batch.days:
+                    await ensure_partitions(connection, day, day)
+                await write_batch(connection, session_id, batch, market_ids)
+        losses = read_losses(len(frames), read_tally(database))
+        return await trio.to_thread.run_sync(read_sizes, database), losses
+
+
+def cut_batches(frames: Sequence[ReceivedFrame]) -> Iterator[Batch]:
+    """Batches as the backlog cuts them when it is never behind: every frame of a tape is a row."""
+    tracker = FeedTracker({})
+    for number, first in enumerate(range(0, len(frames), BATCH_ROWS), 1):
+        folded = tracker.process(frames[first : first + BATCH_ROWS])
+        next_frame = first + len(folded.frames) + 1
+        yield Batch(number, folded.frames, folded.facts, folded.counts, next_frame)
+
+
+def read_sizes(database: Database) -> Sizes:
+    """Tidy the tables up and weigh them."""
+    database.execute("VACUUM (ANALYZE)")
+    database.execute("CHECKPOINT")
+    deltas, trades, snapshots, frames, batches = database.query(COUNTS)[0]
+    heap, btree, brin = database.query(PART_SIZES)[0]
+    return Sizes(
+        deltas,
+        _each(_size(database, "rl_delta_rows"), deltas),
+        _each(heap, deltas),
+        _each(btree, deltas),
+        _each(brin, deltas),
+        _each(int(database.query(EMPTY_SIZE)[0][0]), deltas),
+        frames,
+        _each(_size(database, "rl_raw_blocks"), frames),
+        _each(_size(database, "rl_write_ledger"), frames),
+        frames / batches,
+        _each(_size(database, "rl_trade_rows"), trades),
+        _each(_size(database, "rl_snapshot_rows"), snapshots),
+    )
+
+
+def _size(database: Database, table: str) -> int:
+    return int(database.query(SIZE.format(table=table))[0][0])
+
+
+def _each(total_bytes: int, count: int) -> float | None:
+    return total_bytes / count if count else None
+
+
+def print_sizes(title: str, sizes: Sizes) -> None:
+    """One case."""
+    click.echo(
+        f"{title}: {sizes.deltas:,} deltas, {sizes.frames:,} frames, {sizes.frames_a_batch:.0f} a batch"
+    )
+    _print_line("a delta with indexes", sizes.delta, DELTA_BYTES_MAX)
+    _print_line("  table", sizes.delta_heap)
+    _print_line("  index by market and time", sizes.delta_btree)
+    _print_line("  two block range indexes", sizes.delta_brin)
+    _print_line("  of it empty partitions", sizes.delta_empty)
+    _print_line("a frame in raw blocks", sizes.raw, FRAME_BYTES_MAX)
+    _print_line("a frame in the ledger", sizes.ledger)
+    _print_line("a trade with index", sizes.trade)
+    _print_line("a snapshot with indexes", sizes.snapshot)
+
+
+def _print_line(what: str, bytes_each: float | None, bytes_max: int | None = None) -> None:
+    if bytes_each is None:
+        click.echo(f"  {what:<26} {'none':>8}")
+        return
+    verdict = ""
+    if bytes_max is not None:
+        verdict = f"  limit {bytes_max:>3}  {'ok' if bytes_each <= bytes_max else 'OVER'}"
+    click.echo(f"  {what:<26} {bytes_each:>8.1f}{verdict}")
+
+
+@click.command(help=__doc__.split("\n\n")[0].strip() if __doc__ else None)
+@tape_option
+@click.option("--markets", type=click.IntRange(2, 2000), default=300, show_default=True,
+              help="What many markets are; tapes are copied until there are so many.")  # fmt: skip
+@click.option("--frames", type=click.IntRange(1000, 2_000_000), default=200_000, show_default=True,
+              help="The most frames of a case.")  # fmt: skip
+@click.option("--rate", type=click.FloatRange(1, 20_000), default=100.0, show_default=True,
+              help="Generated messages a second.")  # fmt: skip
+@click.option("--stagger", type=click.FloatRange(0, 86_400), default=60.0, show_default=True,
+              help="Seconds over which the copies of tapes begin.")  # fmt: skip
+@click.option("--paced", is_flag=True, help="Also in batches of exactly RL_BATCH_SIZE rows.")
+def main(
+    tapes: tuple[Path, ...], markets: int, frames: int, rate: float, stagger: float, paced: bool
+) -> None:
+    """Measure the cases one after the other."""
+    copies = math.ceil(markets / max(1, len(tapes)))
+    one = Load(tapes[:1], 1, 0.0, 1, rate, frames)
+    many = Load(tapes, copies, stagger, markets, rate, frames)
+    losses: list[str] = []
+    for name, load in (("one market", one), (f"{markets} markets", many)):
+        for how, record in (("full speed", record_fast), ("paced", record_paced)):
+            if record is record_fast or paced:
+                with temporary_folder() as folder:
+                    sizes, lost = trio.run(record, load, folder)
+                print_sizes(f"{name}, {how}", sizes)
+                losses += lost
+    finish(losses)
+
+
+if __name__ == "__main__":
+    main()
