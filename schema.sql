@@ -88,7 +88,7 @@ CREATE TABLE IF NOT EXISTS rl_snapshot_rows (
     yes_bids        jsonb NOT NULL,
     no_bids         jsonb NOT NULL,
     digest          bytea NOT NULL
-);
+) PARTITION BY RANGE (received_us);
 
 CREATE INDEX IF NOT EXISTS rl_snapshot_rows_market ON rl_snapshot_rows (market_id, received_us);
 CREATE INDEX IF NOT EXISTS rl_snapshot_rows_session ON rl_snapshot_rows (session_id, sequence_number);
@@ -242,33 +242,36 @@ SELECT t.session_id, m.market_ticker, t.sequence_number, t.timestamp_ms, t.recei
 
 -- Makes what is missing of the given days (UTC) and tells how many partitions that were.
 CREATE OR REPLACE FUNCTION rl_ensure_partitions(first_day date, last_day date) RETURNS integer
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
-    parent text;
-    day    date;
-    name   text;
-    made   integer := 0;
+    parent  text;
+    day     date;
+    name    text;
+    made    integer := 0;
     from_us bigint;
 BEGIN
     -- Two recorders may ask at once: the second waits here, and then finds nothing missing.
     PERFORM pg_advisory_xact_lock(hashtext('rl_ensure_partitions'));
-    FOREACH parent IN ARRAY ARRAY['rl_delta_rows', 'rl_trade_rows', 'rl_raw_blocks'] LOOP
+    FOREACH parent IN ARRAY ARRAY['rl_delta_rows', 'rl_trade_rows', 'rl_snapshot_rows', 'rl_raw_blocks'] LOOP
         FOR day IN SELECT first_day + n FROM generate_series(0, last_day - first_day) AS n LOOP
             name := parent || '_' || to_char(day, 'YYYYMMDD');
-            IF to_regclass(name) IS NULL THEN
-                from_us := (day - date '1970-01-01')::bigint * 86400000000;
-                EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%s) TO (%s)',
-                               name, parent, from_us, from_us + 86400000000);
-                made := made + 1;
-            END IF;
+            CONTINUE WHEN to_regclass(name) IS NOT NULL;
+            from_us := (day - date '1970-01-01')::bigint * 86400000000;
+            -- Made apart and then attached, because that waits for no reader and holds up no writer.
+            EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)',
+                           name, parent);
+            EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)',
+                           parent, name, from_us, from_us + 86400000000);
+            made := made + 1;
         END LOOP;
     END LOOP;
     RETURN made;
 END $$;
 
--- Drops partitions of `parent` that hold nothing from `first_kept_day` on, and tells how many.
+-- Drops partitions of `parent` that hold nothing from `first_kept_day` on, and tells how many. A drop waits for
+-- readers, and writers wait behind it: so it gives up soon, to be tried again later.
 CREATE OR REPLACE FUNCTION rl_drop_partitions(parent text, first_kept_day date) RETURNS integer
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET lock_timeout = '500ms' AS $$
 DECLARE
     name    text;
     dropped integer := 0;

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+import msgspec
 import psycopg
 import trio
 from attrs import define, field, frozen
@@ -264,6 +265,24 @@ def read_losses(sent_frames: int, tally: Tally) -> list[str]:
     if tally.rejects:
         losses.append(f"rejected frames: {tally.rejects:,}")
     return losses
+
+
+def read_sent(path: Path) -> dict[int, list[int]]:
+    """A hash of every frame that each connection was sent, in order, by the simulator's account. Blocks."""
+    sent: dict[int, list[int]] = {}
+    with path.open("rb") as lines:
+        for line in lines:
+            entry = _sent_decoder.decode(line)
+            sent.setdefault(entry.connection, []).append(hash(entry.frame))
+    return sent
+
+
+class _Sent(msgspec.Struct):
+    connection: int
+    frame: str
+
+
+_sent_decoder = msgspec.json.Decoder(_Sent)
 
 
 # ---------------------------------------------------------------- a recording

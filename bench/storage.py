@@ -2,8 +2,8 @@
 Bytes on disk: of a delta with its indexes, of a frame in the raw blocks and in the ledger, of a trade, of a
 snapshot. The first two beside the limits of the specification.
 
-What a row costs depends on how it comes in. At full speed a batch holds thousands of frames, which compress
-well together; in a quiet hour it holds RL_BATCH_SIZE rows, and raw blocks and ledger cost the most. And an
+What a row costs depends on how it comes in. At full speed a batch holds what has come in during the write
+before it; in a quiet hour it holds RL_BATCH_SIZE rows, and raw blocks and ledger cost the most. And an
 index over markets and times grows at one end with one market, and in many places with many. So there are four
 cases: one market and many, recorded by the service at full speed and, with --paced, written by the service's
 own function in batches of exactly RL_BATCH_SIZE rows with the receive times of the tape.

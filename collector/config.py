@@ -187,9 +187,13 @@ def _read_url(reader: _Reader, name: str, schemes: tuple[str, ...], default: str
     def parse(text: str) -> str | None:
         parts = urlsplit(text)
         _ = parts.port
-        return text.rstrip("/") if parts.scheme in schemes and parts.hostname else None
+        if parts.scheme not in schemes or not parts.hostname or "@" in parts.netloc:
+            return None
+        path = parts.path.rstrip("/") or urlsplit(default).path
+        return f"{parts.scheme}://{parts.netloc}{path}"
 
-    return reader.parsed(name, default, parse, f"a URL that begins with {' or '.join(schemes)}://")
+    must = f"a URL that begins with {' or '.join(schemes)}:// and holds no user or password"
+    return reader.parsed(name, default, parse, must)
 
 
 def _read_tickers(reader: _Reader) -> tuple[str, ...]:

@@ -99,6 +99,15 @@ def test_hosts_follow_the_environment_and_can_be_overridden() -> None:
     """`demo` means the demo hosts; a URL of one's own comes before them."""
     assert read(KALSHI_ENV="demo").ws_url == "wss://external-api-ws.demo.kalshi.co/trade-api/ws/v2"
     assert read(KALSHI_WS_URL="ws://127.0.0.1:9/trade-api/ws/v2").ws_url == "ws://127.0.0.1:9/trade-api/ws/v2"
+    assert read(KALSHI_WS_URL="wss://host.example").ws_url == "wss://host.example/trade-api/ws/v2"
+
+
+def test_urls_hold_no_passwords() -> None:
+    """What is written beside every session must not hold a secret."""
+    (problem,) = problems({**GOOD, "KALSHI_WS_URL": "wss://user:secret@host.example"})
+
+    assert "KALSHI_WS_URL" in problem
+    assert "secret" not in problem
 
 
 def test_tickers_may_have_spaces_and_repeats() -> None:

@@ -10,15 +10,16 @@ from collections import deque
 from enum import Enum
 from uuid import UUID
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from collector.clock import WallClock
 from collector.protocol.facts import FrameBatch, FrameCounts, GapFact, RejectFact
 from collector.protocol.tracker import FeedTracker, MarketState
 
 SESSIONS_KEPT = 100
-"""Ended sessions that stay visible; the database has all of them."""
+"""Sessions that stay visible. One that is not safe in the database yet stays in any case."""
 RECENT_EVENTS_KEPT = 50
+REJECT_TEXT_KEPT = 1000
 RATE_WINDOW_S = 10
 
 
@@ -119,7 +120,7 @@ class RecorderState:
     started_us: int
     store: StoreStatus = field(factory=StoreStatus)
     feeds: list[FeedStatus] = field(factory=list[FeedStatus])
-    sessions: deque[SessionStats] = field(factory=lambda: deque[SessionStats](maxlen=SESSIONS_KEPT))
+    sessions: list[SessionStats] = field(factory=list[SessionStats])
     received: FrameCounts = field(factory=FrameCounts)
     gaps: int = 0
     rows_written: int = 0
@@ -130,6 +131,13 @@ class RecorderState:
     recent_rejects: deque[RejectFact] = field(factory=lambda: deque[RejectFact](maxlen=RECENT_EVENTS_KEPT))
     _frames_by_tick: deque[int] = field(factory=lambda: deque[int](maxlen=RATE_WINDOW_S + 1))
 
+    def add_session(self, session: SessionStats) -> None:
+        """Let a session be seen, and forget old ones of which everything is in the database."""
+        self.sessions.append(session)
+        safe = [old for old in self.sessions if old.is_safe]
+        for old in safe[: max(0, len(self.sessions) - SESSIONS_KEPT)]:
+            self.sessions.remove(old)
+
     def note_batch(self, session: SessionStats, batch: FrameBatch) -> None:
         """Count a batch for the process and for its session."""
         session.note_batch(batch)
@@ -139,7 +147,7 @@ class RecorderState:
                 self.gaps += 1
                 self.recent_gaps.append(fact)
             elif isinstance(fact, RejectFact):
-                self.recent_rejects.append(fact)
+                self.recent_rejects.append(evolve(fact, text=fact.text[:REJECT_TEXT_KEPT]))
 
     def note_tick(self) -> None:
         """Take the sample that the message rate is made of; called once a second."""

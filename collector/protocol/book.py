@@ -11,7 +11,7 @@ import hashlib
 from attrs import define, field
 
 from collector.protocol.messages import Levels
-from collector.protocol.units import PRICE_E4_MAX, Side
+from collector.protocol.units import PRICE_E4_MAX, Side, checked_size_e2
 
 
 @define
@@ -27,10 +27,14 @@ class OrderBook:
         self.no_bids = dict(no_bids)
 
     def apply(self, side: Side, price_e4: int, delta_e2: int) -> int:
-        """Change what rests at one price and tell the size before it."""
+        """
+        Change what rests at one price and tell the size before it.
+
+        Raises MalformedFrame, and changes nothing, when the sum is beyond what the recording can hold.
+        """
         levels = self.yes_bids if side == "yes" else self.no_bids
         old_size_e2 = levels.get(price_e4, 0)
-        new_size_e2 = old_size_e2 + delta_e2
+        new_size_e2 = checked_size_e2(old_size_e2 + delta_e2)
         if new_size_e2:
             levels[price_e4] = new_size_e2
         else:

@@ -61,9 +61,9 @@ class _Delta(Struct, forbid_unknown_fields=True):
     side: Literal["yes", "no"]
     price_dollars: str | None = None
     delta_fp: str | None = None
-    ts: str | None = None
+    ts: Raw = Raw()
     ts_ms: _Count | None = None
-    market_id: str | None = None
+    market_id: Raw = Raw()
     client_order_id: Raw = Raw()
     subaccount: Raw = Raw()
     price: int | None = None
@@ -74,7 +74,7 @@ class _Snapshot(Struct, forbid_unknown_fields=True):
     market_ticker: _Ticker
     yes_dollars_fp: list[tuple[str, str]] | None = None
     no_dollars_fp: list[tuple[str, str]] | None = None
-    market_id: str | None = None
+    market_id: Raw = Raw()
     yes_dollars: list[tuple[str, int]] | None = None
     no_dollars: list[tuple[str, int]] | None = None
     yes: list[_LegacyLevel] | None = None
@@ -87,13 +87,13 @@ class _Trade(Struct, forbid_unknown_fields=True):
     yes_price_dollars: str | None = None
     no_price_dollars: str | None = None
     count_fp: str | None = None
-    taker_side: Literal["yes", "no"] | None = None
+    taker_side: Raw = Raw()
     taker_outcome_side: Literal["yes", "no"] | None = None
-    taker_book_side: str | None = None
+    taker_book_side: Raw = Raw()
     is_block_trade: bool | None = None
-    ts: _Count | None = None
+    ts: Raw = Raw()
     ts_ms: _Count | None = None
-    market_id: str | None = None
+    market_id: Raw = Raw()
     exchange_index: Raw = Raw()
     yes_price: int | None = None
     no_price: int | None = None
@@ -106,8 +106,9 @@ class _Subscribed(Struct):
 
 
 class _Error(Struct):
-    code: int
-    msg: _Text = ""
+    # What ends a subscription must not be missed for an oddity in its wording.
+    code: int | str
+    msg: Raw = Raw()
 
 
 _envelope_decoder = msgspec.json.Decoder(_Envelope)
@@ -182,7 +183,9 @@ def _decode_delta(content: Raw) -> Decoded:
         delta_e2 = parse_size_e2(wire.delta_fp)
     else:
         delta_e2 = _contracts(_present(wire.delta, "delta_fp"))
-    timestamp_ms = wire.ts_ms if wire.ts_ms is not None else _parse_rfc3339_ms(wire.ts)
+    timestamp_ms = wire.ts_ms
+    if timestamp_ms is None:
+        timestamp_ms = _parse_rfc3339_ms(_optional(wire.ts, str))
     return Decoded(DeltaMessage(wire.market_ticker, wire.side, price_e4, delta_e2, timestamp_ms), unknown)
 
 
@@ -228,9 +231,12 @@ def _decode_trade(content: Raw) -> Decoded:
     else:
         count_e2 = _contracts(_present(wire.count, "count_fp"))
     timestamp_ms = wire.ts_ms
-    if timestamp_ms is None and wire.ts is not None:
-        timestamp_ms = _bounded_ms(wire.ts * 1000)
-    side: Side | None = wire.taker_outcome_side or wire.taker_side
+    if timestamp_ms is None:
+        seconds = _optional(wire.ts, _Count)
+        timestamp_ms = None if seconds is None else _bounded_ms(seconds * 1000)
+    side: Side | None = wire.taker_outcome_side
+    if side is None:
+        side = _optional(wire.taker_side, Literal["yes", "no"])
     message = TradeMessage(
         wire.market_ticker, wire.trade_id, side, price_e4, count_e2, wire.is_block_trade, timestamp_ms
     )
@@ -244,7 +250,9 @@ def _decode_subscribed(content: Raw) -> Decoded:
 
 def _decode_error(content: Raw) -> Decoded:
     wire, unknown = _decode_known(content, _Error)
-    return Decoded(ErrorReply(wire.code, wire.msg), unknown)
+    if isinstance(wire.code, str) and not (wire.code.isascii() and wire.code.isdigit()):
+        raise MalformedFrame(f"not an error code: {wire.code[:40]!r}")
+    return Decoded(ErrorReply(int(wire.code), _error_text(wire.msg)), unknown)
 
 
 def _decode_ok(_content: Raw) -> Decoded:
@@ -328,5 +336,19 @@ def _present(value: int | None, field: str) -> int:
     return value
 
 
-def _one_line(error: Exception) -> str:
+def _error_text(raw: Raw) -> str:
+    """The wording of an error, in whatever form it came."""
+    try:
+        text = msgspec.json.decode(raw, type=str)
+    except msgspec.MsgspecError:
+        text = bytes(raw).decode(errors="replace")
+    return _one_line(text)
+
+
+def _optional(raw: Raw, shape: Any) -> Any:  # noqa: ANN401 - what `shape` says
+    """A field that is only looked at where a better one is missing. None when it is missing too."""
+    return msgspec.json.decode(raw, type=shape) if bytes(raw) else None
+
+
+def _one_line(error: Exception | str) -> str:
     return " ".join(str(error).split())[:300]

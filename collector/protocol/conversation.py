@@ -23,6 +23,7 @@ from collector.protocol.messages import (
     TERMINAL_ERRORS,
     TRADE_CHANNEL,
     ErrorReply,
+    OkReply,
     SubscribedReply,
     UnsubscribedReply,
 )
@@ -44,6 +45,7 @@ class Pace:
     snapshot_interval_s: float = 1.0
     snapshot_markets_max: int = 100
     back_off_s: float = 5.0
+    command_timeout_s: float = 0.5
 
 
 @define
@@ -55,6 +57,7 @@ class _Subscription:
     command_id: int | None = None
     due_s: float = 0.0
     tries: int = 0
+    ended_s: float = float("-inf")
 
     def again(self, at_s: float) -> None:
         """Subscribe (anew) at a time."""
@@ -73,6 +76,7 @@ class Conversation:
     _next_command_id: int = 1
     _subscriptions: dict[str, _Subscription] = field(init=False)
     _asked: dict[str, float] = field(factory=dict[str, float])
+    _is_unsubscribing: bool = False
     _snapshots_due_s: float = 0.0
 
     def __attrs_post_init__(self) -> None:
@@ -122,6 +126,7 @@ class Conversation:
 
     def unsubscribe(self) -> str | None:
         """The command that ends all subscriptions; None when there is none."""
+        self._is_unsubscribing = True
         sids = sorted(self.open_sids)
         return encode_unsubscribe(self._take_id(), sids) if sids else None
 
@@ -158,11 +163,15 @@ class Conversation:
                 if subscription is not None:
                     subscription.sid = sid
                     subscription.tries = 0
+            case OkReply() if reply.sid is not None:
+                # What a subscribe to a channel that is on already is answered with, by the documentation.
+                for subscription in self._subscriptions.values():
+                    if subscription.sid is None and subscription.command_id == reply.command_id:
+                        subscription.sid = reply.sid
             case UnsubscribedReply():
                 for subscription in self._subscriptions.values():
                     if subscription.sid == reply.sid:
-                        subscription.sid = None
-                        subscription.due_s = float("inf")
+                        subscription.again(float("inf") if self._is_unsubscribing else now_s)
             case ErrorReply() as error:
                 self._note_error(error, reply, now_s)
             case _:
@@ -177,14 +186,17 @@ class Conversation:
         elif error.code == ERROR_TOO_MANY_REQUESTS:
             self._hold_back(reply, now_s + self.pace.back_off_s)
         elif error.code == ERROR_COMMAND_TIMEOUT:
-            self._hold_back(reply, now_s)
+            self._hold_back(reply, now_s + self.pace.command_timeout_s)
 
     def _subscribe_again(self, sid: int | None, error: ErrorReply, now_s: float) -> None:
         if sid is None:
             raise FeedLost(f"error {error.code} ended a subscription without naming it: {error.text}")
         for subscription in self._subscriptions.values():
             if subscription.sid == sid:
-                subscription.again(now_s)
+                # At once, but not in a circle with an exchange that ends each one as it begins.
+                is_again = now_s - subscription.ended_s < self.pace.back_off_s
+                subscription.ended_s = now_s
+                subscription.again(now_s + (self.pace.command_timeout_s if is_again else 0.0))
 
     def _hold_back(self, reply: ReplyFact, at_s: float) -> None:
         """The command that this answers was not carried out: say it again, but not before a time."""

@@ -44,6 +44,8 @@ from collector.protocol.sequence import Order, SequenceChain
 
 NO_SNAPSHOT_YET = "no_snapshot_yet"
 BOOK_TYPES = frozenset({"orderbook_delta", "orderbook_snapshot"})
+UNKNOWN_NAMES_MAX = 200
+"""Names that the exchange makes up are counted one by one up to here, and together beyond."""
 
 
 @define(eq=False)
@@ -93,6 +95,8 @@ class FeedTracker:
     unknown_types: Counter[str] = field(factory=Counter[str])
     unknown_fields: Counter[str] = field(factory=Counter[str])
     negative_levels: int = 0
+    is_unsubscribing: bool = False
+    """Whether the end of subscriptions is our own wish, and so no loss."""
 
     @classmethod
     def of_markets(cls, tickers: Iterable[str]) -> "FeedTracker":
@@ -157,7 +161,7 @@ class FeedTracker:
     def _process_content(self, envelope: Envelope, frame: ReceivedFrame, facts: list[Fact]) -> str:
         decoded = decode_message(envelope)
         for name in decoded.unknown_fields:
-            self.unknown_fields[f"{envelope.type}.{name}"] += 1
+            _count_name(self.unknown_fields, f"{envelope.type}.{name[:100]}")
         match decoded.message:
             case DeltaMessage() as delta:
                 self._fold_delta(envelope, delta, frame, facts)
@@ -169,7 +173,7 @@ class FeedTracker:
                 self._replace_book(envelope, snapshot, frame, facts)
                 return "snapshots"
             case OtherMessage():
-                self.unknown_types[envelope.type] += 1
+                _count_name(self.unknown_types, envelope.type)
             case SubscribedReply() | ErrorReply() | UnsubscribedReply() as reply:
                 self._note_subscription(envelope, reply, frame, facts)
             case _:
@@ -217,8 +221,10 @@ class FeedTracker:
         else:
             origin = "unsolicited"
         market.book.replace(snapshot.yes_bids, snapshot.no_bids)
-        market.unknown_cause = None
-        market.is_lost = False
+        if sid not in self.ended_sids:
+            # Nothing follows a late answer on a subscription that has ended: it makes no book exact.
+            market.unknown_cause = None
+            market.is_lost = False
         market.sid = sid
         market.sequence_number = seq
         market.timestamp_ms = None
@@ -269,30 +275,42 @@ class FeedTracker:
                     self.ended_sids.discard(sid)
                     self.chains[sid] = SequenceChain()
             case ErrorReply(code=code) if code in TERMINAL_ERRORS and envelope.sid is not None:
-                cause = TERMINAL_ERRORS[code]
-                chain = self.chains.setdefault(envelope.sid, SequenceChain())
-                facts.append(
-                    GapFact(envelope.sid, chain.expected, None, frame.received_us, frame.number, cause)
-                )
-                self._lose_books(envelope.sid, cause)
-                self.ended_sids.add(envelope.sid)
+                self._end_subscription(envelope.sid, TERMINAL_ERRORS[code], frame, facts)
             case UnsubscribedReply() if envelope.sid is not None:
-                self.ended_sids.add(envelope.sid)
+                if self.is_unsubscribing:
+                    self.ended_sids.add(envelope.sid)
+                else:
+                    self._end_subscription(envelope.sid, "unsubscribed", frame, facts)
             case _:
                 pass
 
+    def _end_subscription(self, sid: int, cause: str, frame: ReceivedFrame, facts: list[Fact]) -> None:
+        """The exchange has ended a subscription: what comes after it is missing until the next one."""
+        chain = self.chains.setdefault(sid, SequenceChain())
+        facts.append(GapFact(sid, chain.expected, None, frame.received_us, frame.number, cause))
+        self._lose_books(sid, cause)
+        self.ended_sids.add(sid)
+        for market in self.markets.values():
+            if market.sid == sid:
+                market.sid = None
+
     def _lose_rejected(self, envelope: Envelope, frame: ReceivedFrame, facts: list[Fact]) -> None:
-        """A numbered frame about a book was not understood: what it said is missing from here on."""
-        if envelope.type not in BOOK_TYPES:
-            return
-        sid, seq = envelope.sid, envelope.seq
-        if sid is None or seq is None:
+        """A frame about books was not understood: what it said is missing from here on."""
+        if envelope.type not in BOOK_TYPES and not (envelope.type == "error" and envelope.sid is not None):
             return
         market = self.markets.get(guess_market_ticker(envelope) or "")
+        sid, seq = envelope.sid, envelope.seq
+        if sid is None:
+            # Whose book it is, if that much can be read, says whose subscription.
+            known = market.sid if market is not None else None
+            sid = max(self.book_sids, default=0) if known is None else known
+        after = self.chains.setdefault(sid, SequenceChain()).expected
+        # A frame that was not numbered leaves no number out.
+        expected = after if envelope.sid is None or seq is None else seq
         if market is not None:
-            self._lose_one(market, sid, seq, frame, "reject", facts)
+            self._lose_one(market, sid, expected, frame, "reject", facts)
             return
-        facts.append(GapFact(sid, seq, seq + 1, frame.received_us, frame.number, "reject"))
+        facts.append(GapFact(sid, expected, after, frame.received_us, frame.number, "reject"))
         self._lose_books(sid, "reject")
 
     def _lose_one(
@@ -331,6 +349,10 @@ class FeedTracker:
         if market is None:
             market = self.markets[ticker] = MarketState(ticker)
         return market
+
+
+def _count_name(counts: Counter[str], name: str) -> None:
+    counts[name if name in counts or len(counts) < UNKNOWN_NAMES_MAX else "(others)"] += 1
 
 
 def _numbered(envelope: Envelope) -> tuple[int, int]:

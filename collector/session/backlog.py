@@ -2,15 +2,16 @@
 What waits to be written: the bounded queue between the book task and the writer of a session.
 
 Not a memory channel, because a batch is "all that waits, once so many rows wait or so long has passed", and
-because the bound that matters is in frames. Putting never waits: when the bound is reached, `put` still takes
-what it is given and then says so, and the session has to stop receiving. Nothing is ever thrown away here.
+because the bound that matters is in frames, over all sessions. Putting never waits: who puts looks at the
+bound, and stops receiving when it is passed. Nothing is ever thrown away here.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
 import trio
-from attrs import define, field
+from attrs import define, field, frozen
 
 from collector.errors import FeedLost
 from collector.protocol.facts import (
@@ -25,9 +26,19 @@ from collector.protocol.facts import (
 from collector.store.batch import Batch, SessionEnding
 
 FRAMES_MAX: Final = 200_000
-"""Under a kilobyte a frame with all that belongs to it: at the most some 200 MB wait in memory."""
+"""Over all sessions. Under a kilobyte a frame with all that belongs to it: some 200 MB in memory."""
 BATCH_FRAMES_MAX: Final = 4_000
 """A batch's rows are packed and its frames compressed in two steps of under 10 ms."""
+
+
+@frozen
+class _Piece:
+    """What one `put` brought."""
+
+    frames: Sequence[ReceivedFrame]
+    facts: Sequence[Fact]
+    counts: FrameCounts
+    put_s: float
 
 
 class BacklogFull(FeedLost):
@@ -46,15 +57,13 @@ class Backlog:
     batch_rows: int
     flush_interval_s: float
     ending: SessionEnding | None = None
-    _pieces: list[tuple[Sequence[ReceivedFrame], Sequence[Fact], FrameCounts]] = field(
-        factory=list, init=False
-    )
+    _pieces: deque[_Piece] = field(factory=deque[_Piece], init=False)
     _frames: int = field(default=0, init=False)
     _rows: int = field(default=0, init=False)
-    _first_put_s: float = field(default=0.0, init=False)
     _batches: int = field(default=0, init=False)
     _next_frame: int = field(default=1, init=False)
-    _flush_asked: bool = field(default=False, init=False)
+    _flush_until: int = field(default=0, init=False)
+    _confirmed: int = field(default=0, init=False)
     _taken: Batch | None = field(default=None, init=False)
     _changed: trio.Event = field(factory=trio.Event, init=False)
     _written: trio.Event = field(factory=trio.Event, init=False)
@@ -65,28 +74,21 @@ class Backlog:
         return self._frames + (0 if self._taken is None else len(self._taken.frames))
 
     def put(self, batch: FrameBatch, rows: Sequence[Fact]) -> None:
-        """
-        Add received frames and the facts of them that become rows.
-
-        Raises BacklogFull when too much waits. The batch is in all the same.
-        """
+        """Add received frames and the facts of them that become rows."""
         assert self.ending is None, "nothing comes after the end"
-        if not self._pieces:
-            self._first_put_s = trio.current_time()
-        self._pieces.append((batch.frames, rows, batch.counts))
+        self._pieces.append(_Piece(batch.frames, rows, batch.counts, trio.current_time()))
         self._frames += len(batch.frames)
-        self._rows += sum(isinstance(fact, DeltaFact | SnapshotFact | TradeFact) for fact in rows)
+        self._rows += _row_count(rows)
         # The writer has to be woken for the first piece, to start its clock, and when a batch is full.
-        if len(self._pieces) == 1 or self._rows >= self.batch_rows:
+        if len(self._pieces) == 1 or self._is_full():
             self._changed.set()
-        if self.waiting_frames > FRAMES_MAX:
-            raise BacklogFull(f"more than {FRAMES_MAX} frames wait for the database")
 
     async def flush(self) -> None:
-        """Make what waits now a batch, whatever its size, and wait until nothing waits any more."""
-        while self._pieces or self._taken is not None:
-            self._flush_asked = bool(self._pieces)
-            self._changed.set()
+        """Have what waits now written at once, and wait until it is; not for what comes meanwhile."""
+        last_frame = self._next_frame - 1 + self._frames
+        self._flush_until = max(self._flush_until, last_frame)
+        self._changed.set()
+        while self._confirmed < last_frame:
             await self._written.wait()
 
     def close(self, ending: SessionEnding, last_rows: Sequence[Fact] = ()) -> None:
@@ -94,7 +96,7 @@ class Backlog:
         if self.ending is None:
             self.ending = ending
             if last_rows:
-                self._pieces.append(((), last_rows, FrameCounts()))
+                self._pieces.append(_Piece((), last_rows, FrameCounts(), trio.current_time()))
             self._changed.set()
 
     async def take(self) -> Batch | None:
@@ -105,7 +107,7 @@ class Backlog:
             self._changed = trio.Event()
             wait_s = float("inf")
             if self._pieces:
-                wait_s = self._first_put_s + self.flush_interval_s - trio.current_time()
+                wait_s = self._pieces[0].put_s + self.flush_interval_s - trio.current_time()
             with trio.move_on_after(max(0.0, wait_s)):
                 await self._changed.wait()
         if self._pieces:
@@ -114,6 +116,8 @@ class Backlog:
 
     def confirm(self) -> None:
         """The batch that was taken is in the database."""
+        assert self._taken is not None
+        self._confirmed = self._taken.next_frame - 1
         self._taken = None
         self._written.set()
         self._written = trio.Event()
@@ -123,26 +127,30 @@ class Backlog:
             return True
         if not self._pieces:
             return False
-        waited_s = trio.current_time() - self._first_put_s
-        return self._flush_asked or self._rows >= self.batch_rows or waited_s >= self.flush_interval_s
+        waited_s = trio.current_time() - self._pieces[0].put_s
+        return self._is_full() or self._next_frame <= self._flush_until or waited_s >= self.flush_interval_s
+
+    def _is_full(self) -> bool:
+        return self._rows >= self.batch_rows or self._frames >= BATCH_FRAMES_MAX
 
     def _cut(self) -> Batch:
         frames: list[ReceivedFrame] = []
         facts: list[Fact] = []
         counts = FrameCounts()
-        taken = 0
-        for piece_frames, piece_facts, piece_counts in self._pieces:
-            if taken and len(frames) + len(piece_frames) > BATCH_FRAMES_MAX:
+        while self._pieces:
+            piece = self._pieces[0]
+            if frames and len(frames) + len(piece.frames) > BATCH_FRAMES_MAX:
                 break
-            frames.extend(piece_frames)
-            facts.extend(piece_facts)
-            counts = counts + piece_counts
-            taken += 1
-        del self._pieces[:taken]
-        self._flush_asked = self._flush_asked and bool(self._pieces)
+            frames.extend(piece.frames)
+            facts.extend(piece.facts)
+            counts = counts + piece.counts
+            self._pieces.popleft()
         self._frames -= len(frames)
-        self._rows -= sum(isinstance(fact, DeltaFact | SnapshotFact | TradeFact) for fact in facts)
-        self._first_put_s = trio.current_time()
+        self._rows -= _row_count(facts)
         self._batches += 1
         self._next_frame += len(frames)
         return Batch(self._batches, frames, facts, counts, self._next_frame)
+
+
+def _row_count(facts: Sequence[Fact]) -> int:
+    return sum(isinstance(fact, DeltaFact | SnapshotFact | TradeFact) for fact in facts)

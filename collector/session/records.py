@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from collector.clock import WallClock
-from collector.errors import FeedLost, StoreUnavailable
+from collector.errors import FeedLost, StoreRejected, StoreUnavailable
 from collector.exchange.rest import fetch_market_records
 from collector.observe.logs import get_logger
 from collector.store.connection import TrioConnection, translate_errors
@@ -53,17 +53,24 @@ async def _refresh(
         _log.warning("the exchange does not know these markets", tickers=missing[:20], count=len(missing))
     async with connect_store() as connection:
         with trio.fail_after(WRITE_S_MAX):
-            await _store(connection, records, clock())
+            await store_records(connection, records, clock())
 
 
-async def _store(connection: TrioConnection, records: dict[str, bytes], fetched_us: int) -> None:
-    # PostgreSQL's jsonb has no place for NUL characters; a record with one stays out.
-    storable = {ticker: record for ticker, record in records.items() if b"\\u0000" not in record}
+async def store_records(connection: TrioConnection, records: dict[str, bytes], fetched_us: int) -> None:
+    """Put records beside their markets. One that PostgreSQL can't hold is told and left out."""
+    for ticker, record in records.items():
+        try:
+            await _store_one(connection, ticker, record.decode(), fetched_us)
+        except (StoreRejected, UnicodeDecodeError) as error:
+            # The exchange's text is not ours to mend, and the recording does not depend on it.
+            _log.warning("market record not storable", ticker=ticker, reason=str(error)[:300])
+
+
+async def _store_one(connection: TrioConnection, ticker: str, record: str, fetched_us: int) -> None:
     with translate_errors():
         await connection.execute(
-            "INSERT INTO rl_markets (market_ticker, record, fetched_us)"
-            " SELECT ticker, record::jsonb, %s FROM unnest(%s::text[], %s::text[]) AS new (ticker, record)"
+            "INSERT INTO rl_markets (market_ticker, record, fetched_us) VALUES (%s, %s::jsonb, %s)"
             " ON CONFLICT (market_ticker) DO UPDATE"
             " SET record = EXCLUDED.record, fetched_us = EXCLUDED.fetched_us",
-            (fetched_us, list(storable), [record.decode() for record in storable.values()]),
+            (ticker, record, fetched_us),
         )

@@ -4,19 +4,20 @@ The scope of one session: connect, receive, fold, write, end.
     session
     ├── writer          outlives the connection; ends when the last row is safe
     └── feed            ends with the connection
-        ├── reader      transport to frames
+        ├── reader      transport to book
         ├── book        frames to facts, facts to backlog and live stream
         ├── conversation  commands that are due
         ├── liveness    30 s without a sign of life end the connection
         └── stopping    on the service's wish: unsubscribe, wait for the last frame, end
 
-Frames that were received are folded and put into the backlog however the feed ends: the channel between
-reader and book, and the transport behind it, are emptied without waiting.
+Frames that were received are folded and put into the backlog however the feed ends: what is in the channel
+between reader and book, in the reader's hand, and in the transport behind it, is folded without waiting once
+those tasks are gone. A frame gets its number where it is folded, so that numbers have no hole.
 """
 
 import random
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Final
 
@@ -31,10 +32,10 @@ from collector.observe.logs import get_logger
 from collector.observe.state import FeedStatus, RecorderState, SessionStats
 from collector.protocol.commands import USE_YES_PRICE
 from collector.protocol.conversation import Conversation
-from collector.protocol.facts import DeltaFact, FrameBatch, ReceivedFrame, TradeFact
+from collector.protocol.facts import DeltaFact, FrameBatch, GapFact, ReceivedFrame, TradeFact
 from collector.protocol.thinning import Thinner
 from collector.protocol.tracker import FeedTracker
-from collector.session.backlog import Backlog, BacklogFull
+from collector.session.backlog import FRAMES_MAX, Backlog, BacklogFull
 from collector.session.writer import SessionWriter
 from collector.store.batch import SessionEnding, SessionOpening
 from collector.store.connection import TrioConnection
@@ -45,12 +46,15 @@ FIRST_SNAPSHOTS_S_MAX: Final = 10.0
 """Markets without a snapshot so long after the acknowledgement are asked for."""
 UNSUBSCRIBE_S_MAX: Final = 3.0
 """What the orderly end of a connection may take out of the drain time."""
+STEP_CHARACTERS_MAX: Final = 300_000
+"""About a thousand deltas (7 ms), or a dozen snapshots of 700 levels."""
+EXAMPLE_TEXT_MAX: Final = 500
 CHANNEL_BATCHES: Final = 16
 """Batches between reader and book. Each holds up to a thousand frames; more wait in the transport."""
 
 _log = get_logger("session")
 
-Frames = Sequence[ReceivedFrame]
+StampedTexts = Sequence[StampedText]
 
 
 @frozen
@@ -107,7 +111,7 @@ async def run_session(
                 async with context.open_transport() as transport:
                     connected.set()
                     session = _Session.begin(context, feed, transport)
-                    nursery.start_soon(session.writer.run, name=f"writer:{feed.name}")
+                    nursery.start_soon(session.write, name=f"writer:{feed.name}")
                     on_connected(session.stats)
                     await session.receive()
                 connecting.cancel_scope.cancel(reason="the connection is over")
@@ -135,7 +139,9 @@ class _Session:
     thinner: Thinner
     backlog: Backlog
     writer: SessionWriter
-    _frames_received: int = field(default=0, init=False)
+    _frames_folded: int = field(default=0, init=False)
+    _in_hand: StampedTexts = field(default=(), init=False)
+    _replied: trio.Event = field(factory=trio.Event, init=False)
     _wake: trio.Event = field(factory=trio.Event, init=False)
     _loss: FeedLost | None = field(default=None, init=False)
 
@@ -146,7 +152,7 @@ class _Session:
         tracker = FeedTracker.of_markets(feed.market_tickers)
         stats = SessionStats(uuid.UUID(int=context.rng.getrandbits(128)), feed.name, tracker, context.clock())
         state.forget_books(feed.name)
-        state.sessions.append(stats)
+        state.add_session(stats)
         backlog = Backlog(context.batch_rows, context.flush_interval_s)
         context.backlogs.add(backlog)
         opening = SessionOpening(
@@ -168,84 +174,110 @@ class _Session:
             context, transport, stats, tracker, conversation, Thinner(state.sample_rate), backlog, writer
         )
 
+    async def write(self) -> None:
+        """Write until the session is safe; what waits counts against the bound of all sessions until then."""
+        try:
+            await self.writer.run()
+        finally:
+            self.context.backlogs.discard(self.backlog)
+
     async def receive(self) -> None:
         """Receive until the connection ends, and close the session. Raises the FeedError that ended it."""
         error: FeedError | None = None
-        try:
-            async with trio.open_nursery() as nursery:
-                frames_out, frames_in = trio.open_memory_channel[Frames](CHANNEL_BATCHES)
-                nursery.start_soon(self._read, frames_out, name="reader")
-                nursery.start_soon(self._converse, name="conversation")
-                nursery.start_soon(self._watch_liveness, name="liveness")
-                nursery.start_soon(self._stop_when_asked, nursery.cancel_scope, name="stopping")
-                await self._keep_books(frames_in)
-                nursery.cancel_scope.cancel(reason="feed ended")
-        except* FeedError as group:
-            error = _worst(group)
-        finally:
-            self._close(error or self._loss)
+        is_orderly = False
+        texts_out, texts_in = trio.open_memory_channel[StampedTexts](CHANNEL_BATCHES)
+        with texts_in:
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._read, texts_out, name="reader")
+                    nursery.start_soon(self._converse, name="conversation")
+                    nursery.start_soon(self._watch_liveness, name="liveness")
+                    nursery.start_soon(self._stop_when_asked, nursery.cancel_scope, name="stopping")
+                    await self._keep_books(texts_in)
+                    nursery.cancel_scope.cancel(reason="feed ended")
+                is_orderly = self._loss is None
+            except* FeedError as group:
+                error = _worst(group)
+            finally:
+                self._fold_rest(texts_in)
+                self._close(error or self._loss, is_orderly=is_orderly)
         if error or self._loss:
             raise error or self._loss  # type: ignore[misc]
 
-    async def _read(self, frames_out: trio.MemorySendChannel[Frames]) -> None:
-        with frames_out:
+    async def _read(self, texts_out: trio.MemorySendChannel[StampedTexts]) -> None:
+        with texts_out:
             while True:
                 try:
-                    texts = await self.transport.receive()
+                    self._in_hand = await self.transport.receive()
                 except FeedLost as loss:
                     # Not raised here: the book task first has to fold what was received before.
                     self._loss = loss
                     return
-                await frames_out.send(self._number(texts))
+                await texts_out.send(self._in_hand)
+                self._in_hand = ()
 
-    def _number(self, texts: Sequence[StampedText]) -> Frames:
-        first = self._frames_received + 1
-        self._frames_received += len(texts)
-        return [ReceivedFrame(number, us, text) for number, (us, text) in enumerate(texts, first)]
+    async def _keep_books(self, texts_in: trio.MemoryReceiveChannel[StampedTexts]) -> None:
+        async for texts in texts_in:
+            for some in _steps(texts):
+                self._fold_live(some)
+                # Shielded, since what was taken from the channel has to be folded whole.
+                await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def _keep_books(self, frames_in: trio.MemoryReceiveChannel[Frames]) -> None:
-        with frames_in:
-            try:
-                async for frames in frames_in:
-                    self._fold_live(frames)
-                    await trio.lowlevel.checkpoint()
-            finally:
-                self._fold_rest(frames_in)
-
-    def _fold_live(self, frames: Frames) -> None:
-        """Fold, and see what the exchange has answered."""
-        batch = self._fold(frames)
+    def _fold_live(self, texts: StampedTexts) -> None:
+        """Fold, see what the exchange has answered, and look at the bound of what may wait."""
+        batch = self._fold(texts)
         self.conversation.note(batch.facts, trio.current_time())
         if any(not isinstance(fact, DeltaFact | TradeFact) for fact in batch.facts):
             self._wake.set()
+            self._replied.set()
+            self._replied = trio.Event()
+        waiting = sum(backlog.waiting_frames for backlog in self.context.backlogs)
+        if waiting > FRAMES_MAX:
+            raise BacklogFull(f"more than {FRAMES_MAX} frames wait for the database")
 
-    def _fold(self, frames: Frames) -> FrameBatch:
-        """Facts of some frames, to everyone who needs them. Raises BacklogFull; they are in all the same."""
-        batch = self.tracker.process(frames)
+    def _fold(self, texts: StampedTexts) -> FrameBatch:
+        """Number frames, and hand what they mean to everyone who needs it."""
+        first = self._frames_folded + 1
+        self._frames_folded += len(texts)
+        unknown = len(self.tracker.unknown_types) + len(self.tracker.unknown_fields)
+        batch = self.tracker.process(
+            ReceivedFrame(number, us, text) for number, (us, text) in enumerate(texts, first)
+        )
         self.context.state.note_batch(self.stats, batch)
         self.context.hub.publish(self.stats, batch)
-        try:
-            self.backlog.put(batch, self.thinner.thin(batch.facts))
-        finally:
-            self.stats.queued_frames = self.backlog.waiting_frames
+        self.backlog.put(batch, self.thinner.thin(batch.facts))
+        self.stats.queued_frames = self.backlog.waiting_frames
+        self._log_oddities(batch, unknown)
         return batch
 
-    def _fold_rest(self, frames_in: trio.MemoryReceiveChannel[Frames]) -> None:
+    def _log_oddities(self, batch: FrameBatch, unknown_before: int) -> None:
+        session = self.stats.session_id
+        for fact in batch.facts:
+            if isinstance(fact, GapFact):
+                _log.warning(
+                    "gap", session=session, sid=fact.sid, expected=fact.expected, received=fact.received,
+                    cause=fact.cause, market=fact.market_ticker,
+                )  # fmt: skip
+        if len(self.tracker.unknown_types) + len(self.tracker.unknown_fields) > unknown_before:
+            types, fields = dict(self.tracker.unknown_types), dict(self.tracker.unknown_fields)
+            example = batch.frames[0].text[:EXAMPLE_TEXT_MAX]
+            _log.warning("unknown to this program", session=session, types=types, fields=fields, near=example)
+
+    def _fold_rest(self, texts_in: trio.MemoryReceiveChannel[StampedTexts]) -> None:
         """What was received and not folded when the feed ended, for whatever reason."""
-        rest: list[ReceivedFrame] = []
         with suppress(trio.WouldBlock, trio.EndOfChannel):
             while True:
-                rest.extend(frames_in.receive_nowait())
+                self._fold(texts_in.receive_nowait())
+        if self._in_hand:
+            self._fold(self._in_hand)
         while texts := self.transport.take_nowait():
-            rest.extend(self._number(texts))
-        if rest:
-            # A backlog that is full has taken them, and the feed has ended already.
-            with suppress(BacklogFull):
-                self._fold(rest)
+            self._fold(texts)
 
     async def _converse(self) -> None:
         first_snapshots_due_s = float("inf")
         while True:
+            # Made before looking, so that what comes in while a command is sent is not overlooked.
+            wake = self._wake = trio.Event()
             now_s = trio.current_time()
             if not self.conversation.is_subscribed:
                 first_snapshots_due_s = now_s + FIRST_SNAPSHOTS_S_MAX
@@ -255,9 +287,8 @@ class _Session:
             lost = self.tracker.lost_markets()
             for command in self.conversation.due(now_s, lost):
                 await self.transport.send(command)
-            self._wake = trio.Event()
             with trio.move_on_at(min(self.conversation.next_due_s(lost), first_snapshots_due_s)):
-                await self._wake.wait()
+                await wake.wait()
 
     async def _watch_liveness(self) -> None:
         began_s = trio.current_time()
@@ -272,21 +303,23 @@ class _Session:
         """
         await self.context.stopping.wait()
         with trio.move_on_after(UNSUBSCRIBE_S_MAX):
+            self.tracker.is_unsubscribing = True
             command = self.conversation.unsubscribe()
             if command is not None:
                 await self.transport.send(command)
                 while self.conversation.open_sids:
-                    await self._wake.wait()
+                    await self._replied.wait()
         feed_scope.cancel(reason="the service stops")
 
-    def _close(self, error: FeedError | None) -> None:
-        if error is None:
+    def _close(self, error: FeedError | None, *, is_orderly: bool) -> None:
+        if is_orderly and error is None:
             ending = SessionEnding(self.context.clock(), "closed", "recorder stopped", None)
+        elif error is None:
+            ending = SessionEnding(self.context.clock(), "error", "recorder failed", None)
         else:
             close_code = error.close_code if isinstance(error, FeedLost) else None
             ending = SessionEnding(self.context.clock(), "error", str(error), close_code)
         self.backlog.close(ending, self.thinner.finish())
-        self.context.backlogs.discard(self.backlog)
         self.stats.status = ending.status
         self.stats.ended_us = ending.ended_us
         self.stats.end_reason = ending.reason
@@ -294,6 +327,17 @@ class _Session:
         for market in self.tracker.markets.values():
             market.unknown_cause = market.unknown_cause or "session_ended"
         _log.info("session ended", session=self.stats.session_id, status=ending.status, reason=ending.reason)
+
+
+def _steps(texts: StampedTexts) -> Iterator[StampedTexts]:
+    """Cut a batch so that folding one piece takes under 10 ms, even where snapshots are large."""
+    first, size = 0, 0
+    for index, (_, text) in enumerate(texts):
+        size += len(text)
+        if size > STEP_CHARACTERS_MAX and index > first:
+            yield texts[first:index]
+            first, size = index, len(text)
+    yield texts[first:]
 
 
 def _worst(group: BaseExceptionGroup[FeedError]) -> FeedError:

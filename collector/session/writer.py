@@ -22,7 +22,6 @@ from collector.observe.state import RecorderState, SessionStats, StorePhase
 from collector.session.backlog import Backlog
 from collector.store.batch import (
     Batch,
-    SessionEnding,
     SessionOpening,
     close_session,
     ensure_partitions,
@@ -61,17 +60,18 @@ class SessionWriter:
         """
         Write until the backlog is closed and empty, and the session's row is complete.
 
-        Cancelled, it still writes what is left, as long as that takes no longer than LAST_FLUSH_S_MAX.
+        Cancelled, it waits for the feed to close the backlog, which it does in the same breath, and still
+        writes what is left, as long as that takes no longer than LAST_FLUSH_S_MAX.
         """
         try:
             await self._write_all()
-        finally:
-            self.backlog.close(SessionEnding(self.clock(), "error", "recorder stopped", None))
+        except trio.Cancelled:
             with trio.move_on_after(LAST_FLUSH_S_MAX, shield=True):
                 await self._write_all()
             if not self.stats.is_safe:
                 frames = self.backlog.waiting_frames
                 _log.error("frames lost at the end", session=self.stats.session_id, frames=frames)
+            raise
 
     async def _write_all(self) -> None:
         delays = backoff_delays(self.rng, first_s=RETRY_FIRST_S, s_max=RETRY_S_MAX)

@@ -123,7 +123,7 @@ async def close_session(connection: TrioConnection, session_id: int, ending: Ses
         await connection.execute(
             "UPDATE rl_orderbook_sessions SET ended_us = %s, status = %s, end_reason = %s, close_code = %s"
             " WHERE session_id = %s",
-            (ending.ended_us, ending.status, ending.reason, ending.close_code, session_id),
+            (ending.ended_us, ending.status, _storable(ending.reason), ending.close_code, session_id),
         )
 
 
@@ -259,7 +259,7 @@ async def _insert_rejects(connection: TrioConnection, session_id: int, facts: Se
                     session_id,
                     fact.frame_number,
                     fact.received_us,
-                    fact.reason.replace("\0", "\\0"),
+                    _storable(fact.reason),
                     fact.text.encode(),
                 ),
             )
@@ -271,7 +271,9 @@ async def _count_in_session(connection: TrioConnection, session_id: int, batch: 
         "UPDATE rl_orderbook_sessions SET frames = frames + %s, deltas = deltas + %s,"
         " snapshots = snapshots + %s, trades = trades + %s, controls = controls + %s, stales = stales + %s,"
         " rejects = rejects + %s, gaps = gaps + %s, batches = batches + 1,"
-        " last_message_us = COALESCE(%s::bigint, last_message_us) WHERE session_id = %s",
+        " last_message_us = COALESCE(%s::bigint, last_message_us),"
+        # Another recorder may have taken us for dead while our lock was away for a moment.
+        " status = 'active', ended_us = NULL, end_reason = NULL WHERE session_id = %s",
         (
             counts.total,
             counts.deltas,
@@ -285,6 +287,11 @@ async def _count_in_session(connection: TrioConnection, session_id: int, batch: 
             session_id,
         ),
     )
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL's text has no place for NUL characters, and the exchange's words may hold any."""
+    return text.replace("\0", "\\0")
 
 
 def _count(facts: Sequence[Fact], kind: type[Fact]) -> int:

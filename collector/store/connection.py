@@ -383,6 +383,7 @@ _TRY_AGAIN = (
     "57014",  # cancelled from outside, statement timeout
     "57P",  # shutting down, crashed, starting up, idle session timeout
     "58",  # the server's own I/O
+    "XX000",  # an internal error, which poolers use for troubles of their own
 )
 
 # What a refusal at the door means for the operator. libpq gives connection errors no SQLSTATE, only a text,

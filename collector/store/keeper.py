@@ -7,6 +7,7 @@ it. Whoever can take that lock knows that the process is gone; its sessions are 
 task is the outermost one and is cancelled last.
 """
 
+import hashlib
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +28,9 @@ DAYS_AHEAD = 3
 """So many whole days of trouble with making partitions do not stop the recording."""
 ROUND_S = 10.0
 QUERY_S_MAX = 30.0
+LOCK_MS_MAX = 2000
+MARK = "rl_orderbook_deltas"
+"""The view whose comment says which schema the database has."""
 
 _log = get_logger("keeper")
 
@@ -50,11 +54,31 @@ def read_schema() -> str:
 
 
 async def apply_schema(connection: TrioConnection) -> None:
-    """Apply schema.sql as one transaction; other processes that do the same wait their turn."""
+    """
+    Apply schema.sql as one transaction; other processes that do the same wait their turn.
+
+    It has to wait for long transactions of others, and writers wait behind it: so it gives up soon. Raises
+    StoreUnavailable then, as for a database that is away.
+    """
+    text = read_schema()
     with translate_errors():
         async with connection.transaction():
+            await connection.execute(f"SET LOCAL lock_timeout = {LOCK_MS_MAX}".encode())
             await connection.execute("SELECT pg_advisory_xact_lock(hashtext('rl_schema'))")
-            await connection.execute(read_schema().encode())
+            await connection.execute(text.encode())
+            await connection.execute(f"COMMENT ON VIEW {MARK} IS '{_mark_of(text)}'".encode())
+
+
+async def is_schema_applied(connection: TrioConnection) -> bool:
+    """Whether the database has this very schema already."""
+    with translate_errors():
+        cursor = await connection.execute("SELECT obj_description(to_regclass(%s))", (MARK,))
+        row = await cursor.fetchone()
+    return row is not None and row[0] == _mark_of(read_schema())
+
+
+def _mark_of(schema: str) -> str:
+    return f"schema.sql {hashlib.sha256(schema.encode()).hexdigest()[:16]}"
 
 
 async def run_keeper(
@@ -88,7 +112,8 @@ async def run_keeper(
 
 
 async def _take_charge(connection: TrioConnection, recorder_key: int) -> None:
-    await apply_schema(connection)
+    if not await is_schema_applied(connection):
+        await apply_schema(connection)
     with translate_errors():
         cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", (recorder_key,))
         row = await cursor.fetchone()
@@ -143,7 +168,9 @@ async def _keep_partitions(
     today = clock() // DAY_US
     try:
         made = await ensure_partitions(connection, today, today + DAYS_AHEAD)
-    except StoreRejected as error:
+    except (StoreRejected, StoreUnavailable) as error:
+        if connection.closed:
+            raise
         # Today's partitions were made days ago: the recording goes on, and health asks for help.
         status.partitions_missing = True
         _log.error("partitions could not be made", reason=str(error))
@@ -155,6 +182,7 @@ async def _keep_partitions(
     for parent, days in (
         ("rl_delta_rows", retention.rows_days),
         ("rl_trade_rows", retention.rows_days),
+        ("rl_snapshot_rows", retention.rows_days),
         ("rl_raw_blocks", retention.raw_days),
     ):
         if days is not None:
@@ -162,11 +190,18 @@ async def _keep_partitions(
 
 
 async def _drop_old(connection: TrioConnection, parent: str, first_kept_day: int) -> None:
-    with translate_errors():
-        cursor = await connection.execute(
-            "SELECT rl_drop_partitions(%s, date '1970-01-01' + %s::integer)", (parent, first_kept_day)
-        )
-        row = await cursor.fetchone()
+    try:
+        with translate_errors():
+            cursor = await connection.execute(
+                "SELECT rl_drop_partitions(%s, date '1970-01-01' + %s::integer)", (parent, first_kept_day)
+            )
+            row = await cursor.fetchone()
+    except (StoreRejected, StoreUnavailable) as error:
+        if connection.closed:
+            raise
+        # Somebody reads there, or something else depends on it: later.
+        _log.warning("old partitions not dropped yet", table=parent, reason=str(error))
+        return
     if row is not None and row[0]:
         _log.info("dropped partitions", table=parent, count=row[0])
 

@@ -8,7 +8,7 @@ import pytest
 from collector.errors import FeedLost, MarketLimitExceeded
 from collector.protocol.conversation import Conversation, Pace
 from collector.protocol.facts import ReplyFact, SnapshotFact
-from collector.protocol.messages import ErrorReply, Message, SubscribedReply, UnsubscribedReply
+from collector.protocol.messages import ErrorReply, Message, OkReply, SubscribedReply, UnsubscribedReply
 
 PACE = Pace(
     reply_s_max=10, subscribe_tries_max=3, snapshot_interval_s=1, snapshot_markets_max=2, back_off_s=5
@@ -123,14 +123,47 @@ def test_too_many_requests_waits_before_it_repeats() -> None:
         assert command["params"]["channels"] == ["orderbook_delta"]
 
 
-def test_command_timeout_repeats_at_once() -> None:
-    """Error 18 says that the command was not carried out: it is said again."""
+def test_command_timeout_repeats_soon() -> None:
+    """Error 18 says that the command was not carried out: it is said again, but not in a circle."""
     conversation = Conversation(["A"], PACE)
     conversation.due(0.0, [])
 
     reply(conversation, ErrorReply(18, "Command timeout"), command_id=1, now_s=3.0)
 
-    (command,) = due(conversation, 3.0)
+    assert due(conversation, 3.4) == []
+    (command,) = due(conversation, 3.5)
+    assert command["params"]["channels"] == ["orderbook_delta"]
+
+
+def test_subscriptions_that_end_as_they_begin_are_not_asked_for_in_a_circle() -> None:
+    """The first end is answered at once, one that follows it closely after a pause."""
+    conversation = subscribed()
+    reply(conversation, ErrorReply(25, "overflow"), sid=1, now_s=7.0)
+    assert len(due(conversation, 7.0)) == 1
+    reply(conversation, SubscribedReply("orderbook_delta", 3), now_s=7.0)
+    reply(conversation, ErrorReply(25, "overflow"), sid=3, now_s=7.1)
+
+    assert due(conversation, 7.1) == []
+    assert len(due(conversation, 7.6)) == 1
+
+
+def test_ok_is_an_acknowledgement_too() -> None:
+    """Should the exchange answer a subscribe with `ok` and a sid, that is the subscription's."""
+    conversation = Conversation(["A"], PACE)
+    conversation.due(0.0, [])
+    reply(conversation, OkReply(), command_id=1, sid=4)
+    reply(conversation, SubscribedReply("trade", 2), command_id=2)
+
+    assert conversation.is_subscribed
+    assert conversation.open_sids == {2, 4}
+
+
+def test_end_that_nobody_asked_for_is_subscribed_again() -> None:
+    """An `unsubscribed` that is not our doing is a subscription lost like any other."""
+    conversation = subscribed()
+    reply(conversation, UnsubscribedReply(), sid=1, now_s=9.0)
+
+    (command,) = due(conversation, 9.0)
     assert command["params"]["channels"] == ["orderbook_delta"]
 
 

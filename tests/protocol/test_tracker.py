@@ -214,6 +214,73 @@ def test_terminal_error_is_a_hole_without_an_end(code: int, cause: str) -> None:
     assert tracker.exact_count() == 2
 
 
+def test_late_answer_on_a_dead_subscription_makes_no_book_exact() -> None:
+    """A snapshot that was still on its way when its subscription ended is kept, and nothing follows it."""
+    tracker, facts, _ = process(
+        snapshot_text("A", 1),
+        error_text(25, sid=1, seq=2),
+        snapshot_text("A", 3, command_id=4),
+        markets=["A"],
+    )
+
+    assert len(of_kind(facts, SnapshotFact)) == 2
+    assert tracker.lost_markets() == ["A"]
+
+
+def test_unsubscribed_by_the_exchange_is_a_hole_and_by_us_is_not() -> None:
+    """An end that nobody asked for leaves books unknown; the one that we asked for is no loss."""
+    goodbye = '{"id":4,"sid":1,"seq":2,"type":"unsubscribed"}'
+    tracker, facts, _ = process(snapshot_text("A", 1), goodbye, markets=["A"])
+    assert [(gap.cause, gap.received) for gap in gaps(facts)] == [("unsubscribed", None)]
+    assert tracker.lost_markets() == ["A"]
+
+    tracker = FeedTracker.of_markets(["A"])
+    tracker.is_unsubscribing = True
+    assert gaps(tracker.process(received(snapshot_text("A", 1), goodbye)).facts) == []
+    assert tracker.lost_markets() == []
+
+
+def test_book_frame_without_a_number_is_no_silent_loss() -> None:
+    """A delta that can't be placed in the sequence makes its book unknown, and is kept as a reject."""
+    unnumbered = delta_text("A", 2, "0.5000", "1.00").replace('"seq": 2, ', "")
+    tracker, facts, counts = process(snapshot_text("A", 1), snapshot_text("B", 2), unnumbered)
+
+    assert counts.rejects == 1
+    assert [(gap.sid, gap.cause, gap.market_ticker, gap.expected, gap.received) for gap in gaps(facts)] == [
+        (1, "reject", "A", 3, 3)
+    ]
+    assert tracker.lost_markets() == ["A"]
+
+
+@pytest.mark.parametrize(
+    "msg", ['{"code":25,"msg":null}', '{"code":"25"}', '{"code":25,"msg":"%s"}' % ("x" * 20_000)]
+)
+def test_terminal_error_is_not_missed_for_its_wording(msg: str) -> None:
+    """However odd its text, the end of a subscription is understood."""
+    tracker, facts, _ = process(
+        snapshot_text("A", 1), f'{{"type":"error","sid":1,"msg":{msg}}}', markets=["A"]
+    )
+
+    assert [gap.cause for gap in gaps(facts)] == ["buffer_overflow"]
+    assert tracker.lost_markets() == ["A"]
+
+
+def test_deprecated_fields_may_be_anything() -> None:
+    """Fields that are not needed because better ones are there do not cost a frame."""
+    delta = delta_text("A", 2, "0.5000", "1.00").replace('"ts": "2026-08-11T01:15:15.566273Z"', '"ts": 17')
+    trade = trade_text("A", 1).replace('"taker_side": "no"', '"taker_side": ""')
+
+    assert process(snapshot_text("A", 1), delta.replace('"0000"', "7"), trade)[2].rejects == 0
+
+
+def test_names_that_the_exchange_makes_up_are_bounded() -> None:
+    """Counting by name ends at some hundred names; what comes beyond is counted together."""
+    tracker, _, _ = process(*(f'{{"type":"t{n}"}}' for n in range(500)))
+
+    assert len(tracker.unknown_types) == 201
+    assert tracker.unknown_types["(others)"] == 300
+
+
 def test_sid_given_again_after_its_end_counts_anew() -> None:
     """Should the exchange reuse the number of a dead subscription, its sequence starts at 1 again."""
     _, facts, counts = process(

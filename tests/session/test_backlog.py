@@ -9,7 +9,7 @@ from trio.testing import MockClock
 from collector.protocol.facts import Fact, ReceivedFrame
 from collector.protocol.tracker import FeedTracker
 from collector.session import backlog as backlog_module
-from collector.session.backlog import Backlog, BacklogFull
+from collector.session.backlog import Backlog
 from collector.store.batch import SessionEnding
 from tests.frames import delta_text, received, snapshot_text
 
@@ -113,19 +113,47 @@ async def test_closed_backlog_gives_what_is_left_and_then_ends(autojump_clock: M
     assert backlog.ending is END
 
 
-async def test_too_much_waiting_is_said_and_kept(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The frame that passes the bound is in, and the receiver is told to stop."""
-    monkeypatch.setattr(backlog_module, "FRAMES_MAX", 15)
-    backlog, feed = Backlog(batch_rows=10, flush_interval_s=1.0), Feed()
-    feed.put(backlog, 10)
-    with pytest.raises(BacklogFull):
-        feed.put(backlog, 6)
+async def test_flush_ends_although_frames_keep_coming(autojump_clock: MockClock) -> None:
+    """Flushing waits for what was there when it was asked for, not for what comes meanwhile."""
+    backlog, feed = Backlog(batch_rows=1000, flush_interval_s=100.0), Feed()
+    feed.put(backlog, 5)
 
-    batch = await backlog.take()
-    assert batch is not None
-    assert len(batch.frames) == 16
+    async def write() -> None:
+        while (batch := await backlog.take()) is not None:
+            batches.append(len(batch.frames))
+            await trio.sleep(0.5)
+            backlog.confirm()
+
+    async def trickle() -> None:
+        while True:
+            await trio.sleep(0.1)
+            feed.put(backlog, 1)
+
+    batches: list[int] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write)
+        nursery.start_soon(trickle)
+        await backlog.flush()
+        assert trio.current_time() == pytest.approx(0.5)
+        await trio.sleep(5)
+        nursery.cancel_scope.cancel()
+    assert batches == [5], "what came later waits for its own time"
+
+
+async def test_large_settings_are_honoured_within_the_bound(autojump_clock: MockClock) -> None:
+    """A batch is due at the bound of its frames, and what is left over keeps its own waiting time."""
+    backlog, feed = Backlog(batch_rows=10_000, flush_interval_s=60.0), Feed()
+    for _ in range(11):
+        feed.put(backlog, 500)
+
+    first = await backlog.take()
+    assert first is not None
+    assert (len(first.frames), trio.current_time()) == (4000, 0)
+    backlog.confirm()
+    await trio.sleep(10)
+    second = await backlog.take()
+    assert second is not None
+    assert (len(second.frames), trio.current_time()) == (1500, 60)
 
 
 @given(st.lists(st.integers(1, 1000), max_size=40), st.integers(1, 500))

@@ -14,10 +14,13 @@ from collector.errors import FeedError, FeedLost, FeedRefused
 from collector.exchange.transport import StampedText, Transport
 from collector.observe.hub import LiveHub
 from collector.observe.state import FeedPhase, FeedStatus, RecorderState
+from collector.session import scope
+from collector.session.backlog import BacklogFull
 from collector.session.scope import FeedEnd, SessionContext, run_session
 from collector.session.supervisor import run_supervisor
 from collector.store.connection import TrioConnection
 from tests.frames import RECEIVED_US, snapshot_text, subscribed_text
+from tests.schedule import run_seeded
 
 MARKETS = ("A", "B")
 
@@ -199,6 +202,63 @@ async def test_everything_received_is_folded_when_the_line_breaks(autojump_clock
     assert session.received.snapshots == 499
     assert (session.status, session.close_code) == ("error", 1006)
     assert not session.is_safe
+
+
+async def test_too_much_waiting_ends_the_connection(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the database takes nothing for too long, receiving stops, and what was received is kept."""
+    monkeypatch.setattr(scope, "FRAMES_MAX", 100)
+    bench = Bench()
+
+    async def flood() -> None:
+        await trio.sleep(1)
+        bench.transports[0].arrive(*(snapshot_text("A", number) for number in range(1, 150)))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(flood)
+        error = await bench.run_one()
+    assert isinstance(error, BacklogFull)
+    (session,) = bench.context.state.sessions
+    assert session.received.snapshots == 149
+    assert session.queued_frames == 149
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_crash_elsewhere_loses_no_received_frame(seed: int) -> None:
+    """Whenever and in whatever order the tree is cancelled, every frame that arrived is in the backlog."""
+
+    async def run() -> None:
+        bench = Bench()
+        end = FeedEnd()
+        rng = random.Random(seed)
+        with trio.CancelScope() as root:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(
+                    partial(
+                        run_session,
+                        bench.context,
+                        FeedStatus("f", MARKETS),
+                        end,
+                        on_connected=lambda stats: None,
+                    )
+                )
+                await trio.sleep(0.5)
+                backlogs = list(bench.context.backlogs)
+                number = 1
+                for _ in range(rng.randrange(1, 40)):
+                    texts = [snapshot_text("A", number + n) for n in range(rng.randrange(1, 5))]
+                    number += len(texts)
+                    bench.transports[0].arrive(*texts)
+                    for _ in range(rng.randrange(3)):
+                        await trio.lowlevel.checkpoint()
+                root.cancel()
+        (backlog,) = backlogs
+        (session,) = bench.context.state.sessions
+        assert backlog.waiting_frames == number - 1
+        assert (session.status, session.is_safe) == ("error", False)
+
+    run_seeded(run, seed)
 
 
 async def test_tries_are_spaced_by_growing_jitter(autojump_clock: MockClock) -> None:

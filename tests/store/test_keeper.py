@@ -108,7 +108,7 @@ async def test_partitions_exist_ahead_of_time(database_url: str) -> None:
     names = ["20241004", "20241005", "20241006", "20241007", "20241008"]
     assert DAYS_AHEAD == 3
     assert status.partitions_until == "2024-10-07"
-    for parent in ("rl_delta_rows", "rl_trade_rows", "rl_raw_blocks"):
+    for parent in ("rl_delta_rows", "rl_trade_rows", "rl_snapshot_rows", "rl_raw_blocks"):
         assert partitions(database_url, parent) == [f"{parent}_{name}" for name in names]
 
 
@@ -120,7 +120,22 @@ async def test_retention_is_apart_for_rows_and_raw_blocks(database_url: str) -> 
 
     assert partitions(database_url, "rl_delta_rows")[0] == "rl_delta_rows_20241006"
     assert partitions(database_url, "rl_trade_rows")[0] == "rl_trade_rows_20241006"
+    assert partitions(database_url, "rl_snapshot_rows")[0] == "rl_snapshot_rows_20241006"
     assert partitions(database_url, "rl_raw_blocks")[0] == "rl_raw_blocks_20241005"
+
+
+async def test_reader_that_takes_its_time_holds_up_nobody(database_url: str) -> None:
+    """With a query open for hours, recorders still start and make partitions; old ones are dropped later."""
+    await keep(database_url, day=20_000)
+    with psycopg.connect(database_url) as reader:
+        reader.execute("SELECT count(*) FROM rl_orderbook_deltas")
+        with trio.fail_after(5):
+            await keep(database_url, key=2, day=20_004, retention=Retention(rows_days=1))
+        assert "rl_delta_rows_20241007" in partitions(database_url, "rl_delta_rows")
+        assert "rl_delta_rows_20241004" in partitions(database_url, "rl_delta_rows")
+
+    await keep(database_url, key=3, day=20_004, retention=Retention(rows_days=1))
+    assert "rl_delta_rows_20241004" not in partitions(database_url, "rl_delta_rows")
 
 
 async def test_sessions_of_a_dead_recorder_are_closed(database_url: str) -> None:
