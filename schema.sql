@@ -148,11 +148,21 @@ CREATE TABLE IF NOT EXISTS rl_raw_blocks (
     last_frame      bigint NOT NULL,
     session_id      integer NOT NULL,
     format          smallint NOT NULL,          -- see docs/recording-format.md
+    lexicon_number  smallint NOT NULL,          -- 0: none
     checksum        bytea NOT NULL,             -- first 8 bytes of SHA-256 of the payload
     payload         bytea NOT NULL
 ) PARTITION BY RANGE (first_received_us);
 
 ALTER TABLE rl_raw_blocks ALTER COLUMN payload SET STORAGE EXTERNAL;
+
+-- What blocks of a session are compressed with, besides what belongs to the format: the names of its markets.
+CREATE TABLE IF NOT EXISTS rl_raw_lexicons (
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    lexicon_number  smallint NOT NULL,
+    content         bytea NOT NULL,
+    PRIMARY KEY (session_id, lexicon_number)
+);
+
 CREATE INDEX IF NOT EXISTS rl_raw_blocks_session ON rl_raw_blocks (session_id, first_frame);
 
 CREATE TABLE IF NOT EXISTS rl_write_ledger (

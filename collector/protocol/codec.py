@@ -12,6 +12,7 @@ recordings of them exist.
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -185,7 +186,7 @@ def _decode_delta(content: Raw) -> Decoded:
         delta_e2 = _contracts(_present(wire.delta, "delta_fp"))
     timestamp_ms = wire.ts_ms
     if timestamp_ms is None:
-        timestamp_ms = _parse_rfc3339_ms(_optional(wire.ts, str))
+        timestamp_ms = _parse_optional_ms(_optional(wire.ts, str))
     return Decoded(DeltaMessage(wire.market_ticker, wire.side, price_e4, delta_e2, timestamp_ms), unknown)
 
 
@@ -286,26 +287,31 @@ _DECODERS: dict[str, Callable[[Raw], Decoded]] = {
     "unsubscribed": _decode_unsubscribed,
 }
 
-_RFC3339 = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|\+00:00)", re.ASCII
-)
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:[Zz]|\+00:00)", re.ASCII)
 _TIMESTAMP_MS_MAX = 253_402_300_799_999
 """The last millisecond of the year 9999."""
 
 
-def _parse_rfc3339_ms(text: str | None) -> int | None:
+def _parse_optional_ms(text: str | None) -> int | None:
+    return None if text is None else parse_rfc3339_ms(text)
+
+
+def parse_rfc3339_ms(text: str) -> int:
     """UTC time text to milliseconds since 1970, cut off, never rounded. Raises MalformedFrame."""
-    if text is None:
-        return None
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise MalformedFrame(f"not a UTC time: {text[:40]!r}")
-    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
+    milliseconds = int((match.group(2) or "").ljust(3, "0")[:3])
+    return _parse_second(match.group(1)) * 1000 + milliseconds
+
+
+@lru_cache(maxsize=256)
+def _parse_second(text: str) -> int:
+    """Seconds since 1970 of a time text without fraction. Kept, since many frames share a second."""
+    year, month, day, hour, minute, second = (int(part) for part in re.split("[-Tt:]", text))
     if not (1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second <= 60):
         raise MalformedFrame(f"not a UTC time: {text[:40]!r}")
-    milliseconds = int((match.group(7) or "").ljust(3, "0")[:3])
-    seconds = _days_since_1970(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second
-    return seconds * 1000 + milliseconds
+    return _days_since_1970(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second
 
 
 def _days_since_1970(year: int, month: int, day: int) -> int:

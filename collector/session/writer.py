@@ -30,6 +30,7 @@ from collector.store.batch import (
     write_batch,
 )
 from collector.store.connection import TrioConnection
+from collector.store.lexicon import LexiconBuilder
 from collector.supervise import backoff_delays
 
 WRITE_S_MAX: Final = 60.0
@@ -55,6 +56,8 @@ class SessionWriter:
     rng: random.Random
     _market_ids: dict[str, int] = field(factory=dict[str, int], init=False)
     _known_days: set[int] = field(factory=set[int], init=False)
+    _lexicons: LexiconBuilder = field(factory=LexiconBuilder, init=False)
+    _stored_lexicon: int = field(default=0, init=False)
 
     async def run(self) -> None:
         """
@@ -110,7 +113,16 @@ class SessionWriter:
         began_s = trio.current_time()
         with trio.fail_after(WRITE_S_MAX):
             await self._prepare(connection, batch)
-            await write_batch(connection, self.stats.session_id, batch, self._market_ids)
+            lexicon = self._lexicons.learn(batch.frames)
+            await write_batch(
+                connection,
+                self.stats.session_id,
+                batch,
+                self._market_ids,
+                lexicon,
+                is_lexicon_stored=lexicon.number == self._stored_lexicon,
+            )
+        self._stored_lexicon = lexicon.number
         self._note_written(batch, (trio.current_time() - began_s) * 1000)
 
     async def _prepare(self, connection: TrioConnection, batch: Batch) -> None:

@@ -33,6 +33,7 @@ from collector.store.copyformat import (
     encode_snapshots,
     encode_trades,
 )
+from collector.store.lexicon import Lexicon
 from collector.store.rawblock import RawBlock, checksum_of, encode_block
 
 DAY_US = 86_400_000_000
@@ -152,21 +153,30 @@ async def ensure_partitions(connection: TrioConnection, first_day: int, last_day
 
 
 async def write_batch(
-    connection: TrioConnection, session_id: int, batch: Batch, market_ids: MarketIds
+    connection: TrioConnection,
+    session_id: int,
+    batch: Batch,
+    market_ids: MarketIds,
+    lexicon: Lexicon = Lexicon(),  # noqa: B008 - frozen
+    *,
+    is_lexicon_stored: bool = False,
 ) -> bool:
     """
-    Put a batch in, whole or not at all. False when it was in already.
+    Put a batch in, whole or not at all, with the lexicon of its block where that is not stored yet. False
+    when the batch was in already.
 
     Cancelled, or cut off, at any place, it is in or it is not: call again with the same batch to be sure.
     Raises StoreUnavailable, after which the same call is due again, and StoreRejected.
     """
-    block = encode_block(batch.frames) if batch.frames else None
+    block = encode_block(batch.frames, lexicon) if batch.frames else None
     with translate_errors():
         async with connection.transaction():
             if not await _enter_ledger(connection, session_id, batch, block):
                 return False
             await _copy_rows(connection, session_id, batch, market_ids)
             if block is not None:
+                if lexicon.number and not is_lexicon_stored:
+                    await _insert_lexicon(connection, session_id, lexicon)
                 data = encode_raw_block(block, session_id)
                 await _copy(connection, "rl_raw_blocks", RAW_BLOCK_COLUMNS, data)
             await _insert_gaps(connection, session_id, batch.facts)
@@ -222,6 +232,14 @@ async def _copy_rows(
     if trades:
         data = encode_trades(trades, session_id, market_ids)
         await _copy(connection, "rl_trade_rows", TRADE_COLUMNS, data)
+
+
+async def _insert_lexicon(connection: TrioConnection, session_id: int, lexicon: Lexicon) -> None:
+    await connection.execute(
+        "INSERT INTO rl_raw_lexicons (session_id, lexicon_number, content) VALUES (%s, %s, %s)"
+        " ON CONFLICT DO NOTHING",
+        (session_id, lexicon.number, lexicon.content),
+    )
 
 
 async def _copy(connection: TrioConnection, table: str, columns: str, data: bytes) -> None:

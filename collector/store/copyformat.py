@@ -39,7 +39,8 @@ TRADE_COLUMNS: Final = (
     "is_block_trade, trade_id"
 )
 RAW_BLOCK_COLUMNS: Final = (
-    "first_received_us, last_received_us, first_frame, last_frame, session_id, format, checksum, payload"
+    "first_received_us, last_received_us, first_frame, last_frame, session_id, format, lexicon_number, "
+    "checksum, payload"
 )
 
 MarketIds = Mapping[str, int]
@@ -110,6 +111,7 @@ def encode_raw_block(block: RawBlock, session_id: int) -> bytes:
                 _i8(block.last_frame),
                 _i4(session_id),
                 _pack_i2(2, FORMAT),
+                _pack_i2(2, block.lexicon_number),
                 _bytes(block.checksum),
                 _bytes(block.payload),
             )

@@ -1,13 +1,14 @@
 """
 Raw blocks: runs of frames, verbatim, compressed and checksummed. Pure.
 
-A block of format 1 is zstd, primed with the text below, over MessagePack of three things: the differences of
-the receive times (the first one from zero), the lengths of the frames in bytes, and the frames' UTF-8 bytes
-one after the other. See docs/recording-format.md.
+A block of format 1 is zstd, primed with a session's lexicon and the text below, over MessagePack of three
+things: the differences of the receive times (the first one from zero), the lengths in bytes of the frames as
+`prediction` shortens them, and their UTF-8 bytes one after the other. See docs/recording-format.md.
 """
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Final
 
@@ -17,6 +18,8 @@ from attrs import frozen
 
 from collector.errors import CollectorError
 from collector.protocol.facts import ReceivedFrame
+from collector.store.lexicon import Lexicon
+from collector.store.prediction import abridge, restore
 
 FORMAT: Final = 1
 LEVEL: Final = 6
@@ -42,11 +45,6 @@ _PRIMER: Final = (
     b'"ts_ms":1786400000000}}'
 )
 
-_dictionary = zstandard.ZstdCompressionDict(_PRIMER, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-_dictionary.precompute_compress(level=LEVEL)  # pyright: ignore[reportUnknownMemberType] - returns nothing
-_compressor = zstandard.ZstdCompressor(level=LEVEL, dict_data=_dictionary)
-_decompressor = zstandard.ZstdDecompressor(dict_data=_dictionary)
-
 
 class DamagedBlock(CollectorError):  # noqa: N818 - names the thing
     """A raw block is not what was written."""
@@ -60,45 +58,71 @@ class RawBlock:
     last_frame: int
     first_received_us: int
     last_received_us: int
+    lexicon_number: int
     payload: bytes
     checksum: bytes
 
 
-def encode_block(frames: Sequence[ReceivedFrame]) -> RawBlock:
+def encode_block(frames: Sequence[ReceivedFrame], lexicon: Lexicon = Lexicon()) -> RawBlock:  # noqa: B008
     """Compress frames whose numbers follow each other. At least one."""
     first, last = frames[0], frames[-1]
     assert last.number - first.number + 1 == len(frames), "frame numbers must follow each other"
     times_us = [frame.received_us for frame in frames]
-    texts = [frame.text.encode() for frame in frames]
+    texts = [text.encode() for text in abridge(frame.text for frame in frames)]
     content = (
         [times_us[0], *(later - earlier for earlier, later in pairwise(times_us))],
         [len(text) for text in texts],
         b"".join(texts),
     )
-    payload = _compressor.compress(msgspec.msgpack.encode(content))
+    payload = _compressor(lexicon.content).compress(msgspec.msgpack.encode(content))
     return RawBlock(
-        first.number, last.number, first.received_us, last.received_us, payload, checksum_of(payload)
+        first.number,
+        last.number,
+        first.received_us,
+        last.received_us,
+        lexicon.number,
+        payload,
+        checksum_of(payload),
     )
 
 
-def decode_block(first_frame: int, payload: bytes) -> list[ReceivedFrame]:
+def decode_block(first_frame: int, payload: bytes, lexicon_content: bytes = b"") -> list[ReceivedFrame]:
     """The frames of a block, verbatim. Raises DamagedBlock."""
     try:
-        content = _decompressor.decompress(payload, max_output_size=BLOCK_BYTES_MAX)
+        content = _decompressor(lexicon_content).decompress(payload, max_output_size=BLOCK_BYTES_MAX)
         differences_us, lengths, joined = msgspec.msgpack.decode(
             content, type=tuple[list[int], list[int], bytes]
         )
         ends = list(accumulate(lengths))
         if len(differences_us) != len(lengths) or (ends[-1] if ends else 0) != len(joined):
             raise DamagedBlock("lengths do not add up")
-        texts = [joined[end - length : end].decode() for end, length in zip(ends, lengths, strict=True)]
-    except (zstandard.ZstdError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        abridged = (joined[end - length : end].decode() for end, length in zip(ends, lengths, strict=True))
+        texts = list(restore(abridged))
+    except (zstandard.ZstdError, msgspec.MsgspecError, ValueError) as error:
         raise DamagedBlock(str(error)) from error
     stamped = zip(accumulate(differences_us), texts, strict=True)
     return [
         ReceivedFrame(number, received_us, text)
         for number, (received_us, text) in enumerate(stamped, first_frame)
     ]
+
+
+@lru_cache(maxsize=16)
+def _compressor(lexicon_content: bytes) -> zstandard.ZstdCompressor:
+    """A compressor primed with a lexicon. Kept, since priming takes longer than a block."""
+    dictionary = _dictionary(lexicon_content)
+    dictionary.precompute_compress(level=LEVEL)  # pyright: ignore[reportUnknownMemberType] - returns nothing
+    return zstandard.ZstdCompressor(level=LEVEL, dict_data=dictionary)
+
+
+@lru_cache(maxsize=16)
+def _decompressor(lexicon_content: bytes) -> zstandard.ZstdDecompressor:
+    return zstandard.ZstdDecompressor(dict_data=_dictionary(lexicon_content))
+
+
+def _dictionary(lexicon_content: bytes) -> zstandard.ZstdCompressionDict:
+    # The grammar comes last, because what is near is cheapest to refer to.
+    return zstandard.ZstdCompressionDict(lexicon_content + _PRIMER, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
 
 
 def checksum_of(payload: bytes) -> bytes:

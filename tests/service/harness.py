@@ -138,12 +138,14 @@ def query(url: str, text: str) -> list[tuple[Any, ...]]:
 def raw_frames(url: str) -> dict[int, list[str]]:
     """The recorded frames of each session, verbatim and in order; fails when a number is missing or twice."""
     frames: dict[int, list[str]] = {}
-    for session_id, first, payload in query(
-        url, "SELECT session_id, first_frame, payload FROM rl_raw_blocks ORDER BY session_id, first_frame"
+    for session_id, first, payload, lexicon in query(
+        url,
+        "SELECT session_id, first_frame, payload, content FROM rl_raw_blocks"
+        " LEFT JOIN rl_raw_lexicons USING (session_id, lexicon_number) ORDER BY session_id, first_frame",
     ):
         texts = frames.setdefault(session_id, [])
         assert first == len(texts) + 1
-        texts.extend(frame.text for frame in decode_block(first, payload))
+        texts.extend(frame.text for frame in decode_block(first, payload, lexicon or b""))
     return frames
 
 
