@@ -49,8 +49,9 @@ from collector.store.rawblock import decode_block
 
 BLOCKS = """
     SELECT session_id, r.first_frame, r.payload,
-           (extract(epoch FROM pg_xact_commit_timestamp(l.xmin)) * 1e6)::bigint
+           (extract(epoch FROM pg_xact_commit_timestamp(l.xmin)) * 1e6)::bigint, x.content
       FROM rl_raw_blocks r JOIN rl_write_ledger l USING (session_id, first_frame, last_frame)
+      LEFT JOIN rl_raw_lexicons x USING (session_id, lexicon_number)
      ORDER BY session_id, first_frame"""
 UNDERWAY = """
     SELECT ((received_us - timestamp_ms * 1000) / 1000.0)::float8 FROM rl_delta_rows
@@ -118,8 +119,8 @@ def compare(database: Database, account_path: Path) -> Comparison:
     sent = list(read_sent(account_path).values())
     for number, (_, blocks) in enumerate(groupby(database.query(BLOCKS), key=itemgetter(0))):
         place = 0
-        for _, first_frame, payload, committed_us in blocks:
-            frames = decode_block(first_frame, payload)
+        for _, first_frame, payload, committed_us, lexicon in blocks:
+            frames = decode_block(first_frame, payload, lexicon or b"")
             recorded = [hash(frame.text) for frame in frames]
             if first_frame != place + 1 or recorded != sent[number][place : place + len(frames)]:
                 found.losses.append(f"session {number + 1}: not what was sent, from frame {place + 1:,} on")

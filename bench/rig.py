@@ -34,6 +34,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 START_S_MAX: Final = 60.0
 STOP_S_MAX: Final = 40.0
 POLL_S: Final = 0.25
+LAST_WORDS_CHARACTERS: Final = 4000
 QUIET_S: Final = 1.0
 """So long nothing may have been sent before everything counts as sent."""
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
@@ -355,20 +356,23 @@ async def open_recording(
             "RL_LOG_FORMAT": "json",
             "RL_SPOOL_DIR": str(folder / "spool"),
         }
-        async with run_program(["run"], environ, log_path) as collector:
-            listens = partial(_has_line, log_path, "Listening on")
-            await wait_until("collector", listens, collector, START_S_MAX)
-            yield Recording(
-                database,
-                collector,
-                log_path,
-                SentFrames(account_path),
-                cpu_s_of(collector.pid),
-                database.cpu_s(),
-            )
-        if collector.returncode != 0:
-            click.echo(f"the collector has ended with {collector.returncode}:", err=True)
-            click.echo(log_path.read_text(errors="replace")[-2000:], err=True)
+        try:
+            async with run_program(["run"], environ, log_path) as collector:
+                listens = partial(_has_line, log_path, "Listening on")
+                await wait_until("collector", listens, collector, START_S_MAX)
+                yield Recording(
+                    database,
+                    collector,
+                    log_path,
+                    SentFrames(account_path),
+                    cpu_s_of(collector.pid),
+                    database.cpu_s(),
+                )
+        finally:
+            # The folder is about to go, and with it the only account of what went wrong.
+            if collector.returncode != 0:
+                click.echo(f"the collector has ended with {collector.returncode}; its last words:", err=True)
+                click.echo(log_path.read_text(errors="replace")[-LAST_WORDS_CHARACTERS:], err=True)
 
 
 def _has_line(path: Path, beginning: str) -> bool:

@@ -1,10 +1,10 @@
 """
 Leaves out of frame texts what follows from what was said before, for the compressor. Pure, and exact.
 
-Two numbers in nearly every frame can be told in advance, and a compressor can't see it: `seq` is one more than
-the last of its `sid`, and `ts_ms` says again what `ts` says. Where a number is what it was expected to be, one
-control character stands for it; JSON has no raw control characters, and a text that has one all the same is
-kept as it is, behind a third. `restore` undoes `abridge` for any text whatever.
+Two numbers in nearly every frame can be told in advance, and a compressor can't see it: `seq` is one more
+than the last of its `sid`, and `ts_ms` says again what `ts` says. Where a number is what it was expected to
+be, one control character stands for it. JSON has no raw control characters, and a text that has one all the
+same is kept as it is, behind a third. `restore` undoes `abridge` for any text whatever.
 """
 
 import re

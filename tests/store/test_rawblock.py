@@ -17,7 +17,8 @@ from tests.frames import delta_text, received
 PIECES = st.sampled_from(
     [
         '"sid":1,"seq":', '"sid":2,"seq":', "1", "2", "3", "10", "007", ",", "}", "\x01", "\x02", "\x03",
-        '"ts":"2026-08-11T01:15:15.566273Z","ts_ms":', "1786410915566", '"ts":"2026-13-99T01:15:15Z","ts_ms":',
+        '"ts":"2026-08-11T01:15:15.566273Z","ts_ms":', "1786410915566",
+        '"ts":"2026-13-99T01:15:15Z","ts_ms":',
     ]
 )  # fmt: skip
 TEXT = st.one_of(
