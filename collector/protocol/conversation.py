@@ -46,6 +46,7 @@ class Pace:
     snapshot_markets_max: int = 100
     back_off_s: float = 5.0
     command_timeout_s: float = 0.5
+    refused_s: float = 300.0
 
 
 @define
@@ -76,11 +77,14 @@ class Conversation:
     _next_command_id: int = 1
     _subscriptions: dict[str, _Subscription] = field(init=False)
     _asked: dict[str, float] = field(factory=dict[str, float])
+    _asked_by_command: dict[int, list[str]] = field(factory=dict[int, list[str]])
     _is_unsubscribing: bool = False
+    _markets_at_once: int = field(init=False)
     _snapshots_due_s: float = 0.0
 
     def __attrs_post_init__(self) -> None:
         self._subscriptions = {channel: _Subscription(channel) for channel in CHANNELS}
+        self._markets_at_once = self.pace.snapshot_markets_max
 
     @property
     def is_subscribed(self) -> bool:
@@ -118,7 +122,8 @@ class Conversation:
         for fact in facts:
             match fact:
                 case SnapshotFact(market_ticker=ticker):
-                    self._asked.pop(ticker, None)
+                    if self._asked.pop(ticker, None) is not None:
+                        self._markets_at_once = self.pace.snapshot_markets_max
                 case ReplyFact():
                     self._note_reply(fact, now_s)
                 case _:
@@ -148,9 +153,10 @@ class Conversation:
         if sid is None or now_s < self._snapshots_due_s:
             return None
         free = [ticker for ticker in lost if now_s >= self._asked.get(ticker, 0.0)]
-        tickers = free[: self.pace.snapshot_markets_max]
+        tickers = free[: self._markets_at_once]
         if not tickers:
             return None
+        self._asked_by_command = {self._next_command_id: tickers}
         self._snapshots_due_s = now_s + self.pace.snapshot_interval_s
         for ticker in tickers:
             self._asked[ticker] = now_s + self.pace.reply_s_max
@@ -187,6 +193,8 @@ class Conversation:
             self._hold_back(reply, now_s + self.pace.back_off_s)
         elif error.code == ERROR_COMMAND_TIMEOUT:
             self._hold_back(reply, now_s + self.pace.command_timeout_s)
+        elif reply.command_id in self._asked_by_command:
+            self._ask_for_fewer(self._asked_by_command.pop(reply.command_id), now_s)
 
     def _subscribe_again(self, sid: int | None, error: ErrorReply, now_s: float) -> None:
         if sid is None:
@@ -197,6 +205,13 @@ class Conversation:
                 is_again = now_s - subscription.ended_s < self.pace.back_off_s
                 subscription.ended_s = now_s
                 subscription.again(now_s + (self.pace.command_timeout_s if is_again else 0.0))
+
+    def _ask_for_fewer(self, tickers: list[str], now_s: float) -> None:
+        """One market of these is not to be had: halve until it stands alone, and then ask for it rarely."""
+        again_s = now_s if len(tickers) > 1 else now_s + self.pace.refused_s
+        for ticker in tickers:
+            self._asked[ticker] = again_s
+        self._markets_at_once = max(1, len(tickers) // 2)
 
     def _hold_back(self, reply: ReplyFact, at_s: float) -> None:
         """The command that this answers was not carried out: say it again, but not before a time."""

@@ -167,6 +167,34 @@ def test_end_that_nobody_asked_for_is_subscribed_again() -> None:
     assert command["params"]["channels"] == ["orderbook_delta"]
 
 
+def test_one_refused_market_does_not_starve_the_others() -> None:
+    """When a get_snapshot is refused, fewer are asked for at once, until the one is found."""
+    pace = Pace(snapshot_interval_s=1, snapshot_markets_max=4, refused_s=300)
+    tickers = [f"M{n}" for n in range(8)]
+    conversation = Conversation(tickers, pace)
+    conversation.due(0.0, [])
+    reply(conversation, SubscribedReply("orderbook_delta", 1), command_id=1)
+    reply(conversation, SubscribedReply("trade", 2), command_id=2)
+    lost, asked_for_it = set(tickers), 0
+
+    for now_s in range(1, 100):
+        for command in due(conversation, float(now_s), *sorted(lost)):
+            asked = command["params"]["market_tickers"]
+            if "M2" in asked:
+                asked_for_it += 1
+                reply(
+                    conversation, ErrorReply(11, "Invalid parameter"), command_id=command["id"], now_s=now_s
+                )
+            else:
+                lost -= set(asked)
+                conversation.note(
+                    [SnapshotFact(ticker, 5, 0, "requested", {}, {}, b"") for ticker in asked], now_s
+                )
+
+    assert lost == {"M2"}
+    assert asked_for_it <= 6
+
+
 def test_market_limit_is_for_the_supervisor() -> None:
     """Error 26 can't be answered on this connection."""
     with pytest.raises(MarketLimitExceeded, match="3 markets are too many"):

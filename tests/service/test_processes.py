@@ -104,7 +104,8 @@ def test_port_that_is_taken(tmp_path: Path, database_url: str) -> None:
             second._reader.join(5)
             said = [line for line in second.lines if not line.startswith("{")]
             assert said == [
-                "collector: can't listen on 127.0.0.1 port 18733: it is taken; set PORT to a free one\n"
+                "collector: can't listen on 127.0.0.1 port 18733: it is taken;"
+                " set PORT (or --port) to a free one\n"
             ]
         assert demo.stop() == 0
 
