@@ -95,8 +95,6 @@ class FeedTracker:
     unknown_types: Counter[str] = field(factory=Counter[str])
     unknown_fields: Counter[str] = field(factory=Counter[str])
     negative_levels: int = 0
-    is_unsubscribing: bool = False
-    """Whether the end of subscriptions is our own wish, and so no loss."""
 
     @classmethod
     def of_markets(cls, tickers: Iterable[str]) -> "FeedTracker":
@@ -277,7 +275,8 @@ class FeedTracker:
             case ErrorReply(code=code) if code in TERMINAL_ERRORS and envelope.sid is not None:
                 self._end_subscription(envelope.sid, TERMINAL_ERRORS[code], frame, facts)
             case UnsubscribedReply() if envelope.sid is not None:
-                if self.is_unsubscribing:
+                # An answer to a command is our own wish, and so no loss.
+                if envelope.command_id is not None:
                     self.ended_sids.add(envelope.sid)
                 else:
                     self._end_subscription(envelope.sid, "unsubscribed", frame, facts)

@@ -303,7 +303,6 @@ class _Session:
         """
         await self.context.stopping.wait()
         with trio.move_on_after(UNSUBSCRIBE_S_MAX):
-            self.tracker.is_unsubscribing = True
             command = self.conversation.unsubscribe()
             if command is not None:
                 await self.transport.send(command)
