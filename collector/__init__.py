@@ -9,6 +9,7 @@ The rooms, from the inside out; imports run only inwards:
 - `observe`: counters, statistics, current books, logs, metrics.
 - `session`: one connection's scope, and the supervisor that keeps connections up.
 - `web`: health, status and the live stream for browsers.
+- `recording`: reading a recording back, and proving it.
 - `simulator`: the exchange, for tests and demonstrations.
 - `app`, `cli`: the nursery tree, and the door.
 """

@@ -5,12 +5,14 @@ Exit status 0: done, everything received is in the database. 1: the machine or t
 or something was lost. 2: settings or arguments are missing or wrong, and nothing was started.
 """
 
+import json
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar, cast
 
+import attrs
 import click
 import trio
 
@@ -91,6 +93,44 @@ def schema() -> None:
 
     _run_to_exit(apply)
     click.echo("The schema is in place.")
+
+
+@main.command()
+@click.option("--session", "session_id", type=click.IntRange(1), help="One session; without it, all.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object for each session, a line each.")
+def verify(session_id: int | None, as_json: bool) -> None:
+    """Prove the recording in DATABASE_URL complete and consistent, or say where it is not (exit status 1)."""
+    try:
+        database_url = read_database_url()
+    except ConfigError as error:
+        _refuse(error)
+    set_up_logs("INFO", None)
+    from collector.recording.verify import SessionReport, verify_sessions
+
+    def tell(report: SessionReport) -> None:
+        if as_json:
+            click.echo(json.dumps({**attrs.asdict(report), "is_good": report.is_good}))
+            return
+        verdict = "good" if report.is_good else "NOT GOOD"
+        click.echo(
+            f"session {report.session_id} ({report.status}): {verdict}; {report.frames} frames in"
+            f" {report.batches} batches, {report.gaps} recorded gaps"
+        )
+        for finding in report.findings:
+            click.echo(f"  {finding}")
+
+    async def check() -> list[SessionReport]:
+        from collector.app import open_database
+        from collector.store.connection import open_connection
+
+        async with open_database(database_url) as url, open_connection(url) as connection:
+            return await verify_sessions(connection, session_id, tell)
+
+    reports = _run_to_exit(check)
+    if session_id is not None and not reports:
+        click.echo(f"collector: there is no session {session_id}", err=True)
+        sys.exit(1)
+    sys.exit(0 if all(report.is_good for report in reports) else 1)
 
 
 main.add_command(simulate)

@@ -15,7 +15,7 @@ ROOM_BY_FLOOR = [
     {"clock", "supervise"},
     {"observe"},
     {"exchange", "store"},
-    {"session", "web", "simulator", "config"},
+    {"session", "web", "simulator", "recording", "config"},
     {"app"},
     {"demo"},
     {"cli"},

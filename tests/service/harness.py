@@ -21,7 +21,9 @@ from typing_extensions import override
 
 from collector.app import run_service
 from collector.config import Settings
+from collector.recording.verify import verify_sessions
 from collector.simulator.server import Simulator, SimulatorSettings, open_simulator
+from collector.store.connection import open_connection
 from collector.store.rawblock import decode_block
 
 TEST_S_MAX = 60
@@ -127,7 +129,16 @@ async def record(simulation: SimulatorSettings, database_url: str, **changes: An
         async with serve(settings_for(simulator, database_url, **changes)) as service:
             await simulator.wait_finished()
         assert service.is_safe
+    await assert_verified(database_url)
     return simulator
+
+
+async def assert_verified(database_url: str) -> None:
+    """The recording proves itself, from the database alone."""
+    async with open_connection(database_url) as connection:
+        reports = await verify_sessions(connection, None, lambda report: None)
+    assert reports
+    assert [finding for report in reports for finding in report.findings] == []
 
 
 def query(url: str, text: str) -> list[tuple[Any, ...]]:

@@ -5,7 +5,16 @@ import pytest
 import trio
 
 from collector.simulator.server import open_simulator
-from tests.service.harness import flow, query, raw_frames, record, sent_frames, serve, settings_for
+from tests.service.harness import (
+    assert_verified,
+    flow,
+    query,
+    raw_frames,
+    record,
+    sent_frames,
+    serve,
+    settings_for,
+)
 from tests.tcp_proxy import open_proxy, server_target, through_port
 
 GAPS = "SELECT sid, expected, received, cause FROM rl_orderbook_gaps ORDER BY detected_us, expected"
@@ -26,6 +35,7 @@ async def test_dropped_frame(database_url: str) -> None:
                     break
                 await trio.sleep(0.05)
 
+    await assert_verified(database_url)
     assert query(database_url, GAPS) == [(1, 100, 101, "sequence")]
     requested = "SELECT market_ticker FROM rl_orderbook_snapshots WHERE origin = 'requested' ORDER BY 1"
     assert [ticker for (ticker,) in query(database_url, requested)] == sorted(simulator.tickers)
@@ -69,6 +79,7 @@ async def test_subscription_that_the_exchange_ends(database_url: str, code: int,
                     break
                 await trio.sleep(0.02)
 
+    await assert_verified(database_url)
     causes = query(database_url, "SELECT DISTINCT sid, received, cause FROM rl_orderbook_gaps")
     assert causes == [(1, None, cause)]
     assert query(database_url, "SELECT count(*) FROM rl_orderbook_sessions") == [(1,)]
@@ -155,6 +166,7 @@ async def test_database_that_goes_away_and_comes_back(database_url: str) -> None
             proxy.refuse(False)
             await simulator.wait_finished()
         assert service.is_safe
+    await assert_verified(database_url)
     assert list(raw_frames(database_url).values()) == sent_frames(simulator)
     assert query(database_url, "SELECT count(*) FROM rl_orderbook_sessions") == [(1,)]
 

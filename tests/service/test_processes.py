@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import httpx2
+import psycopg
 import pytest
 
 from tests.service.harness import query, raw_frames
@@ -108,6 +109,33 @@ def test_port_that_is_taken(tmp_path: Path, database_url: str) -> None:
                 " set PORT (or --port) to a free one\n"
             ]
         assert demo.stop() == 0
+
+
+def test_verify_command(tmp_path: Path, database_url: str) -> None:
+    """Exit status 0 and a line for each session when all is good; 1 and what is wrong when not."""
+    env_file = tmp_path / "sim.env"
+    with program("simulate", *FLOW, "--write-env", str(env_file)) as simulator:
+        simulator.wait_for_line("simulated exchange on")
+        with program("run", environ=run_environ(env_file, database_url)) as collector:
+            collector.wait_for_line('"connected"')
+            time.sleep(0.3)
+            assert collector.stop() == 0
+    environ = {"DATABASE_URL": database_url}
+    with program("verify", environ=environ) as verify:
+        assert verify.process.wait(60) == 0
+        verify._reader.join(5)
+    assert verify.lines[0].startswith("session 1 (closed): good; ")
+
+    with psycopg.connect(database_url) as spoiler:
+        spoiler.execute("DELETE FROM rl_delta_rows WHERE ctid = (SELECT min(ctid) FROM rl_delta_rows)")
+    with program("verify", "--json", environ=environ) as verify:
+        assert verify.process.wait(60) == 1
+        verify._reader.join(5)
+    report = json.loads(verify.lines[0])
+    assert not report["is_good"]
+    assert "rows where the frames give" in report["findings"][0]
+    with program("verify", "--session", "9", environ=environ) as verify:
+        assert verify.process.wait(60) == 1
 
 
 def test_schema_command(database_url: str) -> None:

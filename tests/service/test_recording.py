@@ -9,6 +9,7 @@ import trio
 from collector.simulator.server import SimulatorSettings, open_simulator
 from tests import independent
 from tests.service.harness import (
+    assert_verified,
     flow,
     kinds,
     last_books,
@@ -116,6 +117,7 @@ async def test_connection_cut_twenty_times(database_url: str) -> None:
                 await trio.sleep(0.01)
         assert service.is_safe
 
+    await assert_verified(database_url)
     assert query(
         database_url, "SELECT count(*), count(*) FILTER (WHERE status = 'error') FROM rl_orderbook_sessions"
     ) == [(21, 20)]

@@ -1,0 +1,105 @@
+"""A recording is proved from the database alone, and anything that is off is found."""
+
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from collector.recording.verify import SessionReport, verify_sessions
+from collector.store.connection import open_connection
+from tests.service.harness import flow, record
+from tests.tcp_proxy import change_url
+
+RECORDING = flow(
+    markets=4, rate_per_s=1000, messages_max=1500, faults=("drop@200x1", "garble@400x1", "duplicate@300x1")
+)
+
+
+async def verify(url: str) -> list[SessionReport]:
+    async with open_connection(url) as connection:
+        return await verify_sessions(connection, None, lambda report: None)
+
+
+@pytest.mark.parametrize("sample_rate", [1, 7])
+async def test_good_recording(database_url: str, sample_rate: int) -> None:
+    """Holes, rejects and repetitions that are on record are no fault; thinned rows neither."""
+    await record(RECORDING, database_url, sample_rate=sample_rate)
+
+    (report,) = await verify(database_url)
+
+    assert report.findings == []
+    assert report.gaps == 2
+    assert report.frames > 1500
+
+
+SPOILS = {
+    "a size": (
+        "UPDATE rl_delta_rows SET delta_e2 = delta_e2 + 1 WHERE ctid = (SELECT min(ctid) FROM rl_delta_rows)",
+        "delta rows",
+    ),
+    "a lost row": (
+        "DELETE FROM rl_delta_rows WHERE ctid = (SELECT min(ctid) FROM rl_delta_rows)",
+        "delta rows",
+    ),
+    "a doubled row": ("INSERT INTO rl_delta_rows SELECT * FROM rl_delta_rows LIMIT 1", "delta rows"),
+    "a market": (
+        "UPDATE rl_trade_rows SET market_id = market_id + 1 WHERE ctid = (SELECT min(ctid) FROM"
+        " rl_trade_rows)",
+        "trade rows",
+    ),
+    "a level": (
+        "UPDATE rl_snapshot_rows SET yes_bids = yes_bids || '{\"1\": 5}' WHERE origin = 'initial'",
+        "snapshot rows",
+    ),
+    "a digest": ("UPDATE rl_snapshot_rows SET digest = sha256('') WHERE origin = 'initial'", "snapshot rows"),
+    "a gap": (
+        "DELETE FROM rl_orderbook_gaps WHERE ctid = (SELECT min(ctid) FROM rl_orderbook_gaps)",
+        "gap rows",
+    ),
+    "a reject": ("UPDATE rl_orderbook_rejects SET frame = 'x'", "reject rows"),
+    "a block's byte": (
+        "UPDATE rl_raw_blocks SET payload = set_byte(payload, 50, get_byte(payload, 50) # 1)"
+        " WHERE first_frame = 1",
+        "checksums",
+    ),
+    "a block and its checksum": (
+        "UPDATE rl_raw_blocks SET payload = '\\x00', checksum = substring(sha256('\\x00')"
+        " for 8) WHERE first_frame = 1",
+        "checksums",
+    ),
+    "a lost block": ("DELETE FROM rl_raw_blocks WHERE first_frame = 1", "is missing"),
+    "a ledger's count": (
+        "UPDATE rl_write_ledger SET delta_frames = delta_frames - 1, control_frames ="
+        " control_frames + 1 WHERE batch_number = 2",
+        "batch 2",
+    ),
+    "a lost ledger row": ("DELETE FROM rl_write_ledger WHERE batch_number = 2", "batch 2 is missing"),
+    "a session's count": ("UPDATE rl_orderbook_sessions SET deltas = deltas + 1", "session's counts"),
+    "a lost lexicon": ("DELETE FROM rl_raw_lexicons", "can't be read"),
+}
+
+
+async def test_everything_that_is_spoiled_is_found(server_url: str, database_url: str) -> None:
+    """One change at a time to a row, a block, the ledger or a count: each is said, and in the right words."""
+    await record(RECORDING, database_url)
+    for name, (statement, words) in SPOILS.items():
+        with copy_of(server_url, database_url) as spoiled:
+            with psycopg.connect(spoiled) as spoiler:
+                assert spoiler.execute(statement.encode()).rowcount > 0, name
+            (report,) = await verify(spoiled)
+        assert any(words in finding for finding in report.findings), (name, report.findings)
+
+
+@contextmanager
+def copy_of(server_url: str, url: str) -> Generator[str]:
+    """A database with everything that is in another one, for the time of the block."""
+    original = sql.Identifier(str(conninfo_to_dict(url)["dbname"]))
+    copy = f"copy_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server_url, autocommit=True) as server:
+        server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(copy), original))
+        yield change_url(url, dbname=copy)
+        server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(copy)))
