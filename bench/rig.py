@@ -255,6 +255,14 @@ def read_tally(database: Database) -> Tally:
     return Tally(*database.query(TALLY)[0])
 
 
+def read_ledger_frames(database: Database) -> int:
+    """Frames by the ledger; none before the collector, which listens already, has made the tables. Blocks."""
+    try:
+        return int(database.query(LEDGER_FRAMES)[0][0])
+    except psycopg.errors.UndefinedTable:
+        return 0
+
+
 def read_losses(sent_frames: int, tally: Tally) -> list[str]:
     """What is not as it must be when everything that was sent is in the database, once."""
     pairs = {
@@ -307,7 +315,7 @@ class Recording:
 
         def is_committed() -> bool:
             nonlocal seen, quiet_since_s
-            now = (self.sent.read(), int(self.database.query(LEDGER_FRAMES)[0][0]))
+            now = (self.sent.read(), read_ledger_frames(self.database))
             if now != seen:
                 seen, quiet_since_s = now, time.monotonic()
             is_quiet = time.monotonic() - quiet_since_s >= QUIET_S

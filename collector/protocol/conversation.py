@@ -59,6 +59,7 @@ class _Subscription:
     due_s: float = 0.0
     tries: int = 0
     ended_s: float = float("-inf")
+    is_refused: bool = False
 
     def again(self, at_s: float) -> None:
         """Subscribe (anew) at a time."""
@@ -88,8 +89,8 @@ class Conversation:
 
     @property
     def is_subscribed(self) -> bool:
-        """Whether every channel has been acknowledged."""
-        return all(subscription.sid is not None for subscription in self._subscriptions.values())
+        """Whether every channel has been answered: acknowledged, or refused for now."""
+        return all(s.sid is not None or s.is_refused for s in self._subscriptions.values())
 
     def due(self, now_s: float, lost: Sequence[str]) -> list[str]:
         """
@@ -169,6 +170,7 @@ class Conversation:
                 if subscription is not None:
                     subscription.sid = sid
                     subscription.tries = 0
+                    subscription.is_refused = False
             case OkReply() if reply.sid is not None:
                 # What a subscribe to a channel that is on already is answered with, by the documentation.
                 for subscription in self._subscriptions.values():
@@ -195,6 +197,8 @@ class Conversation:
             self._hold_back(reply, now_s + self.pace.command_timeout_s)
         elif reply.command_id in self._asked_by_command:
             self._ask_for_fewer(self._asked_by_command.pop(reply.command_id), now_s)
+        else:
+            self._note_refusal(error, reply.command_id, now_s)
 
     def _subscribe_again(self, sid: int | None, error: ErrorReply, now_s: float) -> None:
         if sid is None:
@@ -205,6 +209,17 @@ class Conversation:
                 is_again = now_s - subscription.ended_s < self.pace.back_off_s
                 subscription.ended_s = now_s
                 subscription.again(now_s + (self.pace.command_timeout_s if is_again else 0.0))
+
+    def _note_refusal(self, error: ErrorReply, command_id: int | None, now_s: float) -> None:
+        """A subscribe was turned down. Without books there is nothing to do; trades are tried again rarely."""
+        for subscription in self._subscriptions.values():
+            if command_id is None or subscription.sid is not None or subscription.command_id != command_id:
+                continue
+            if subscription.channel == BOOK_CHANNEL:
+                raise FeedLost(f"error {error.code} to the subscription of books: {error.text}")
+            subscription.again(now_s + self.pace.refused_s)
+            subscription.tries = 0
+            subscription.is_refused = True
 
     def _ask_for_fewer(self, tickers: list[str], now_s: float) -> None:
         """One market of these is not to be had: halve until it stands alone, and then ask for it rarely."""

@@ -195,6 +195,27 @@ def test_one_refused_market_does_not_starve_the_others() -> None:
     assert asked_for_it <= 6
 
 
+def test_refused_trades_do_not_cost_the_books() -> None:
+    """An exchange without that channel is recorded all the same, and asked for it again now and then."""
+    conversation = Conversation(["A"], PACE)
+    conversation.due(0.0, [])
+    reply(conversation, SubscribedReply("orderbook_delta", 1), command_id=1)
+    reply(conversation, ErrorReply(8, "Unknown channel name"), command_id=2, now_s=1.0)
+
+    assert conversation.is_subscribed
+    assert due(conversation, 200.0) == []
+    (command,) = due(conversation, 302.0)
+    assert command["params"]["channels"] == ["trade"]
+
+
+def test_refused_books_end_the_connection_with_the_reason() -> None:
+    """What the exchange says against the subscription of books is what the operator gets to read."""
+    conversation = Conversation(["A"], PACE)
+    conversation.due(0.0, [])
+    with pytest.raises(FeedLost, match="error 14 to the subscription of books: as it says"):
+        reply(conversation, ErrorReply(14, "as it says"), command_id=1)
+
+
 def test_market_limit_is_for_the_supervisor() -> None:
     """Error 26 can't be answered on this connection."""
     with pytest.raises(MarketLimitExceeded, match="3 markets are too many"):
