@@ -211,7 +211,7 @@ class Conversation:
                 subscription.again(now_s + (self.pace.command_timeout_s if is_again else 0.0))
 
     def _note_refusal(self, error: ErrorReply, command_id: int | None, now_s: float) -> None:
-        """A subscribe was turned down. Without books there is nothing to do; trades are tried again rarely."""
+        """A subscribe was turned down. Without books there is nothing to do; trades are tried again later."""
         for subscription in self._subscriptions.values():
             if command_id is None or subscription.sid is not None or subscription.command_id != command_id:
                 continue
