@@ -49,6 +49,7 @@ from collector.store.batch import (
 )
 from collector.store.connection import open_connection
 from collector.store.keeper import apply_schema
+from collector.store.lexicon import LexiconBuilder
 
 DELTA_BYTES_MAX: Final = 130
 FRAME_BYTES_MAX: Final = 20
@@ -141,13 +142,15 @@ async def record_paced(load: Load, folder: Path) -> tuple[Sizes, list[str]]:
             )
             session_id = await open_session(connection, opening)
             market_ids: dict[str, int] = {}
+            lexicons = LexiconBuilder()
             for batch in cut_batches(frames):
                 unknown = batch.market_tickers - market_ids.keys()
                 if unknown:
                     market_ids.update(await fetch_market_ids(connection, sorted(unknown)))
                 for day in batch.days:
                     await ensure_partitions(connection, day, day)
-                await write_batch(connection, session_id, batch, market_ids)
+                lexicon = lexicons.learn(batch.frames)
+                await write_batch(connection, session_id, batch, market_ids, lexicon)
         losses = read_losses(len(frames), read_tally(database))
         return await trio.to_thread.run_sync(read_sizes, database), losses
 

@@ -144,6 +144,7 @@ class _Session:
     _replied: trio.Event = field(factory=trio.Event, init=False)
     _wake: trio.Event = field(factory=trio.Event, init=False)
     _loss: FeedLost | None = field(default=None, init=False)
+    _is_cut_short: bool = field(default=False, init=False)
 
     @classmethod
     def begin(cls, context: SessionContext, feed: FeedStatus, transport: Transport) -> "_Session":
@@ -302,17 +303,21 @@ class _Session:
         End in order: the answers to `unsubscribe` come behind the last data, so all of it is here then.
         """
         await self.context.stopping.wait()
-        with trio.move_on_after(UNSUBSCRIBE_S_MAX):
+        with trio.move_on_after(UNSUBSCRIBE_S_MAX) as goodbye:
             command = self.conversation.unsubscribe()
             if command is not None:
                 await self.transport.send(command)
                 while self.conversation.open_sids:
                     await self._replied.wait()
+        self._is_cut_short = goodbye.cancelled_caught
         feed_scope.cancel(reason="the service stops")
 
     def _close(self, error: FeedError | None, *, is_orderly: bool) -> None:
         if is_orderly and error is None:
-            ending = SessionEnding(self.context.clock(), "closed", "recorder stopped", None)
+            reason = (
+                "recorder stopped, with frames still to come" if self._is_cut_short else "recorder stopped"
+            )
+            ending = SessionEnding(self.context.clock(), "closed", reason, None)
         elif error is None:
             ending = SessionEnding(self.context.clock(), "error", "recorder failed", None)
         else:

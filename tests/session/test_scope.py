@@ -291,6 +291,20 @@ async def test_refusal_is_tried_again_slowly(autojump_clock: MockClock) -> None:
     assert len(bench.tries_s) in (2, 3)
 
 
+async def test_stop_without_an_answer_is_on_record(autojump_clock: MockClock) -> None:
+    """When the exchange does not answer the goodbye in time, the session says that frames may be missing."""
+    bench = Bench()
+    with trio.move_on_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_supervisor, bench.context, MARKETS)
+            await trio.sleep(1)
+            bench.transports[0].arrive(subscribed_text("orderbook_delta", 1), subscribed_text("trade", 2))
+            await trio.sleep(1)
+            bench.context.stopping.set()
+    (session,) = bench.context.state.sessions
+    assert (session.status, session.end_reason) == ("closed", "recorder stopped, with frames still to come")
+
+
 async def test_stop_during_a_pause_is_heard_at_once(autojump_clock: MockClock) -> None:
     """A service that is told to stop does not sit out a wait between two tries."""
     bench = Bench(FeedRefused(403, "no"))
