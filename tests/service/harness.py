@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -20,7 +19,7 @@ import trio
 from typing_extensions import override
 
 from collector.app import run_service
-from collector.config import Settings
+from collector.config import Settings, read_settings
 from collector.recording.verify import verify_sessions
 from collector.simulator.server import Simulator, SimulatorSettings, open_simulator
 from collector.store.connection import open_connection
@@ -40,32 +39,21 @@ class QuickRandom(random.Random):
 
 def settings_for(simulator: Simulator, database_url: str, **changes: Any) -> Settings:  # noqa: ANN401
     """Settings that record all of a simulator's markets."""
-    settings = Settings(
-        api_key_id=simulator.key_id,
-        private_key_pem=simulator.private_key_pem,
-        environment="demo",
-        ws_url=simulator.ws_url,
-        api_url=simulator.api_url,
-        market_tickers=simulator.tickers,
-        market_mode="config",
-        market_limit=300,
-        batch_rows=100,
-        flush_interval_s=0.1,
-        sample_rate=1,
-        database_url=database_url,
-        database_url_pooled=None,
-        host="127.0.0.1",
-        port=0,
-        admin_token="a token for tests",
-        allowed_origins=(),
-        spool_dir=Path("spool"),
-        spool_mb_max=16,
-        log_level="INFO",
-        log_format="json",
-        rows_retention_days=None,
-        raw_retention_days=None,
-        is_simulated=True,
+    settings = read_settings(
+        {
+            "KALSHI_API_KEY_ID": simulator.key_id,
+            "KALSHI_PRIVATE_KEY_CONTENT": simulator.private_key_pem,
+            "KALSHI_ENV": "demo",
+            "KALSHI_WS_URL": simulator.ws_url,
+            "KALSHI_API_URL": simulator.api_url,
+            "RL_MARKET_TICKERS": ",".join(simulator.tickers),
+            "RL_FLUSH_INTERVAL": "0.1",
+            "RL_ADMIN_TOKEN": "a-token-for-tests",
+            "DATABASE_URL": database_url,
+            "HOST": "127.0.0.1",
+        }
     )
+    settings = attrs.evolve(settings, port=0, is_simulated=True)
     return attrs.evolve(settings, **changes)
 
 
