@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, TypeVar, cast
+from typing import NoReturn, TypeVar
 
 import attrs
 import click
@@ -18,7 +18,7 @@ import trio
 
 from collector import __version__
 from collector.config import read_database_url, read_settings
-from collector.errors import CollectorError, ConfigError
+from collector.errors import CollectorError, ConfigError, leaves_of
 from collector.observe.logs import set_up_logs
 from collector.simulator.cli import simulate
 
@@ -147,7 +147,10 @@ def _run_to_exit(run: Callable[[], Awaitable[_T]]) -> _T:
         # Only before the signals are watched, when nothing has been received yet.
         status = 130
     except* CollectorError as group:
-        for line in dict.fromkeys(_lines(group)):
+        lines = [
+            line for leaf in leaves_of(group) for line in str(leaf).splitlines() or [type(leaf).__name__]
+        ]
+        for line in dict.fromkeys(lines):
             click.echo(f"collector: {line}", err=True)
         status = 2 if group.subgroup(ConfigError) else 1
     sys.exit(status)
@@ -161,10 +164,3 @@ def _refuse(error: ConfigError) -> NoReturn:
 
 def _say_where(urls: list[str]) -> None:
     click.echo(f"Listening on {', '.join(urls)}", err=True)
-
-
-def _lines(error: BaseException) -> list[str]:
-    if isinstance(error, BaseExceptionGroup):
-        members = cast("BaseExceptionGroup[BaseException]", error).exceptions
-        return [line for member in members for line in _lines(member)]
-    return str(error).splitlines() or [type(error).__name__]

@@ -18,6 +18,8 @@ Foreign exceptions are translated where they arise, with the original as their c
 this tree is a bug and ends the process with its traceback; the next start is the recovery.
 """
 
+from typing import cast
+
 
 class CollectorError(Exception):
     """The root of everything that this program expects to go wrong."""
@@ -80,3 +82,11 @@ class StoreUnavailable(StoreError):  # noqa: N818 - a state of the store
 
 class StoreRejected(StoreError):  # noqa: N818 - a verdict of the store
     """PostgreSQL refused a statement or a row. Never retried, never dropped: a bug."""
+
+
+def leaves_of(error: BaseException) -> list[BaseException]:
+    """The errors that a group, nested however deep, holds, in order; an error alone is its own only leaf."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    members = cast("BaseExceptionGroup[BaseException]", error).exceptions
+    return [leaf for member in members for leaf in leaves_of(member)]

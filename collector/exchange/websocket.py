@@ -32,7 +32,7 @@ from typing_extensions import override
 from wsproto.utilities import LocalProtocolError
 
 from collector.clock import WallClock
-from collector.errors import FeedError, FeedLost, FeedRefused
+from collector.errors import FeedError, FeedLost, FeedRefused, leaves_of
 from collector.exchange.transport import StampedText, Transport
 
 CONNECT_S_MAX = 15.0
@@ -104,11 +104,11 @@ async def open_transport(
     except* trio.TooSlowError as group:
         raise FeedLost(f"no connection within {CONNECT_S_MAX:g} s") from group
     except* ConnectionRejected as group:
-        raise _refusal(cast("ConnectionRejected", _first(group))) from group
+        raise _refusal(cast("ConnectionRejected", leaves_of(group)[0])) from group
     except* (HandshakeError, ConnectionClosed) as group:
-        raise FeedLost(f"handshake failed: {_first(group)}"[:REFUSAL_TEXT_MAX]) from group
+        raise FeedLost(f"handshake failed: {leaves_of(group)[0]}"[:REFUSAL_TEXT_MAX]) from group
     except* (OSError, ssl.SSLError, trio.BrokenResourceError) as group:
-        raise FeedLost(f"network: {_first(group)}"[:REFUSAL_TEXT_MAX]) from group
+        raise FeedLost(f"network: {leaves_of(group)[0]}"[:REFUSAL_TEXT_MAX]) from group
 
 
 @define(eq=False)
@@ -279,10 +279,3 @@ def _refusal(rejected: ConnectionRejected) -> FeedError:
         retry_after_s = TOO_MANY_REQUESTS_S if status == 429 else 0.0
         return FeedLost(f"handshake answered with HTTP {status} {body}".strip(), retry_after_s=retry_after_s)
     return FeedRefused(status, body or "no reason given")
-
-
-def _first(error: BaseException) -> BaseException:
-    """The first leaf of a group, or the error itself."""
-    while isinstance(error, BaseExceptionGroup):
-        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
-    return error

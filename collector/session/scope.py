@@ -25,7 +25,7 @@ import trio
 from attrs import define, field, frozen
 
 from collector.clock import WallClock, wait_for_tick
-from collector.errors import FeedError, FeedLost
+from collector.errors import FeedError, FeedLost, leaves_of
 from collector.exchange.transport import StampedText, Transport
 from collector.observe.hub import LiveHub
 from collector.observe.logs import get_logger
@@ -346,12 +346,5 @@ def _steps(texts: StampedTexts) -> Iterator[StampedTexts]:
 
 def _worst(group: BaseExceptionGroup[FeedError]) -> FeedError:
     """The one reason to name: whatever is not just the connection's end, else the first."""
-    leaves: list[FeedError] = []
-    pending: list[BaseException] = [group]
-    while pending:
-        error = pending.pop(0)
-        if isinstance(error, BaseExceptionGroup):
-            pending.extend(error.exceptions)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
-        elif isinstance(error, FeedError):
-            leaves.append(error)
+    leaves = [error for error in leaves_of(group) if isinstance(error, FeedError)]
     return next((error for error in leaves if not isinstance(error, FeedLost)), leaves[0])
