@@ -116,8 +116,11 @@ CREATE TABLE IF NOT EXISTS rl_orderbook_gaps (
     detected_us     bigint NOT NULL,
     frame_number    bigint NOT NULL,
     cause           text NOT NULL,
-    market_ticker   text                        -- null: all books of the sid
+    market_ticker   text,                       -- null: all books of the sid
+    channel         text                        -- of the sid; null: it was never said
 );
+
+ALTER TABLE rl_orderbook_gaps ADD COLUMN IF NOT EXISTS channel text;
 
 CREATE INDEX IF NOT EXISTS rl_orderbook_gaps_session ON rl_orderbook_gaps (session_id, sid);
 
@@ -181,12 +184,15 @@ CREATE TABLE IF NOT EXISTS rl_write_ledger (
     trade_rows      integer NOT NULL,
     gap_rows        integer NOT NULL,
     reject_rows     integer NOT NULL,
+    audit_rows      integer NOT NULL DEFAULT 0,
     checksum        bytea NOT NULL,             -- of the raw block that went in with it
     committed_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (session_id, batch_number),
     CHECK (last_frame - first_frame + 1 = delta_frames + snapshot_frames + trade_frames + control_frames
                                           + stale_frames + rejected_frames)
 );
+
+ALTER TABLE rl_write_ledger ADD COLUMN IF NOT EXISTS audit_rows integer NOT NULL DEFAULT 0;
 
 -- ---------------------------------------------------------------- for later stages
 
@@ -247,6 +253,62 @@ SELECT t.session_id, m.market_ticker, t.sequence_number, t.timestamp_ms, t.recei
        CASE WHEN t.is_taker_yes THEN 'yes' WHEN NOT t.is_taker_yes THEN 'no' END AS taker_side,
        t.price_e4::integer AS price_e4, t.count_e2, t.is_block_trade
   FROM rl_trade_rows t JOIN rl_markets m USING (market_id);
+
+-- For each market of a session, from when on its book is exact or unknown, by what the rows say; each state
+-- holds until the next one, or until the session ends. A snapshot makes a book exact, a gap makes it unknown.
+-- At equal times the number decides; a number that is missing comes before the frame that showed it.
+CREATE OR REPLACE VIEW rl_book_states AS
+WITH events AS (
+    SELECT s.session_id, m.market_ticker, s.started_us AS at_us, -1::bigint AS place, 0 AS rank,
+           false AS is_exact, 'no_snapshot_yet' AS cause
+      FROM rl_orderbook_sessions s,
+           LATERAL (SELECT DISTINCT t.market_ticker FROM unnest(s.market_tickers) AS t(market_ticker)) m
+    UNION ALL
+    SELECT session_id, market_ticker, received_us, sequence_number, 1, true, NULL
+      FROM rl_orderbook_snapshots WHERE origin <> 'checkpoint'
+    UNION ALL
+    SELECT g.session_id, m.market_ticker, g.detected_us, COALESCE(g.received, g.expected), 0, false, g.cause
+      FROM rl_orderbook_gaps g JOIN rl_orderbook_sessions s USING (session_id),
+           LATERAL (SELECT DISTINCT t.market_ticker
+                      FROM unnest(s.market_tickers || g.market_ticker) AS t(market_ticker)) m
+     WHERE (g.market_ticker IS NULL OR g.market_ticker = m.market_ticker) AND m.market_ticker IS NOT NULL
+       AND (g.channel IS NULL OR g.channel = 'orderbook_delta')
+), turns AS (
+    SELECT *, lag(is_exact) OVER (PARTITION BY session_id, market_ticker
+                                  ORDER BY at_us, place, rank) AS was_exact
+      FROM events
+), runs AS (
+    SELECT *, lead(at_us) OVER (PARTITION BY session_id, market_ticker
+                                ORDER BY at_us, place, rank) AS next_us
+      FROM turns WHERE was_exact IS NULL OR was_exact <> is_exact
+), lasting AS (
+    SELECT *, lag(ROW(is_exact, cause)) OVER (PARTITION BY session_id, market_ticker
+                                              ORDER BY at_us) AS last_state
+      FROM runs WHERE next_us IS NULL OR next_us > at_us
+)
+SELECT session_id, market_ticker, at_us AS from_us, is_exact, cause
+  FROM lasting WHERE last_state IS DISTINCT FROM ROW(is_exact, cause);
+
+-- The intervals in which a market's book is exact or unknown, and why. After a session's end it is unknown until
+-- the next session of the market begins; without an end where there is none. An active session is told up to
+-- its last message.
+CREATE OR REPLACE VIEW rl_market_coverage AS
+WITH spans AS (
+    SELECT b.market_ticker, b.session_id, b.from_us,
+           LEAST(lead(b.from_us) OVER (PARTITION BY b.session_id, b.market_ticker ORDER BY b.from_us),
+                 COALESCE(s.ended_us, s.last_message_us, s.started_us)) AS until_us,
+           b.is_exact, b.cause
+      FROM rl_book_states b JOIN rl_orderbook_sessions s USING (session_id)
+), recorded AS (
+    SELECT m.market_ticker, s.session_id, s.started_us, s.ended_us, COALESCE(s.end_reason, s.status) AS cause,
+           lead(s.started_us) OVER (PARTITION BY m.market_ticker ORDER BY s.started_us, s.session_id) AS next_us
+      FROM rl_orderbook_sessions s,
+           LATERAL (SELECT DISTINCT t.market_ticker FROM unnest(s.market_tickers) AS t(market_ticker)) m
+)
+SELECT market_ticker, session_id, from_us, until_us, is_exact, cause FROM spans WHERE until_us > from_us
+UNION ALL
+SELECT market_ticker, session_id, ended_us, next_us, false, cause
+  FROM recorded WHERE ended_us IS NOT NULL AND (next_us IS NULL OR next_us > ended_us);
 
 -- ---------------------------------------------------------------- partitions, one for each day of receive time
 

@@ -101,15 +101,16 @@ async def run_program(
     arguments: Sequence[str], environ: Mapping[str, str], log_path: Path
 ) -> AsyncGenerator[trio.Process]:
     """Run a command of the collector for the time of the block; then SIGTERM, and its orderly end."""
-    process = await _start(arguments, environ, log_path)
+    process = await start_program(arguments, environ, log_path)
     try:
         yield process
     finally:
         with trio.CancelScope(shield=True):
-            await _stop(process)
+            await stop_program(process)
 
 
-async def _start(arguments: Sequence[str], environ: Mapping[str, str], log_path: Path) -> trio.Process:
+async def start_program(arguments: Sequence[str], environ: Mapping[str, str], log_path: Path) -> trio.Process:
+    """Start a command of the collector; whoever calls has to end it."""
     with _open_log(log_path) as log:
         process: trio.Process = await trio.lowlevel.open_process(
             [sys.executable, "-m", "collector", *arguments],
@@ -121,7 +122,8 @@ async def _start(arguments: Sequence[str], environ: Mapping[str, str], log_path:
     return process
 
 
-async def _stop(process: trio.Process) -> None:
+async def stop_program(process: trio.Process) -> None:
+    """SIGTERM, and time for an orderly end; SIGKILL when that takes too long."""
     if process.returncode is None:
         process.terminate()
     with trio.move_on_after(STOP_S_MAX):
@@ -356,7 +358,7 @@ async def open_recording(
     async with run_program(arguments, {}, folder / "simulator.log") as simulator:
         await wait_until("simulator", env_path.exists, simulator, START_S_MAX)
         environ = {
-            **await trio.to_thread.run_sync(_read_env_file, env_path),
+            **await trio.to_thread.run_sync(read_env_file, env_path),
             "KALSHI_ENV": "demo",
             "DATABASE_URL": database.url,
             "HOST": "127.0.0.1",
@@ -366,7 +368,7 @@ async def open_recording(
         }
         try:
             async with run_program(["run"], environ, log_path) as collector:
-                listens = partial(_has_line, log_path, "Listening on")
+                listens = partial(has_line, log_path, "Listening on")
                 await wait_until("collector", listens, collector, START_S_MAX)
                 yield Recording(
                     database,
@@ -383,11 +385,13 @@ async def open_recording(
                 click.echo(log_path.read_text(errors="replace")[-LAST_WORDS_CHARACTERS:], err=True)
 
 
-def _has_line(path: Path, beginning: str) -> bool:
+def has_line(path: Path, beginning: str) -> bool:
+    """Whether a line of a file begins so."""
     return any(line.startswith(beginning) for line in path.read_text(errors="replace").splitlines())
 
 
-def _read_env_file(path: Path) -> dict[str, str]:
+def read_env_file(path: Path) -> dict[str, str]:
+    """What the simulator's file of variables says."""
     pairs = (shlex.split(line)[0].partition("=") for line in path.read_text().splitlines())
     return {name: value for name, _, value in pairs}
 

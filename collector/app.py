@@ -7,6 +7,7 @@ The nursery tree of the service, top to bottom. Nesting is the order of shutdown
         ├── ticks           statistics, once a second
         ├── signals, drain  SIGTERM, SIGINT; how long the end may take
         ├── records         the REST record of each market, hourly
+        ├── recovery        what an earlier process left in the spool
         └── supervisor      see collector.session.supervisor and collector.session.scope
 """
 
@@ -14,9 +15,9 @@ import random
 import secrets
 import signal
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 import trio
@@ -30,17 +31,23 @@ from collector.observe.hub import LiveHub
 from collector.observe.logs import get_logger
 from collector.observe.state import RecorderState
 from collector.session.records import run_market_records
+from collector.session.recovery import run_recovery
 from collector.session.scope import SessionContext
 from collector.session.supervisor import run_supervisor
-from collector.store.connection import EMBEDDED_PREFIX, open_connection
+from collector.store.connection import EMBEDDED_PREFIX, TrioConnection, open_connection
 from collector.store.embedded import open_embedded
+from collector.store.folder import open_folder
 from collector.store.keeper import Retention, run_keeper
+from collector.store.sessions import PostgresSession
+from collector.store.spool import Spool
 from collector.web.app import make_app
 from collector.web.server import run_stats_ticks, serve_web
 
 DRAIN_S_MAX: Final = 15.0
 """From the signal until what is left is given up to the writers' last flush; see railway.toml."""
 FLUSH_S_MAX: Final = 10.0
+
+ConnectStore: TypeAlias = Callable[[], AbstractAsyncContextManager[TrioConnection]]
 
 _log = get_logger("service")
 
@@ -54,7 +61,8 @@ async def run_service(
     stopping: trio.Event | None = None,
 ) -> bool:
     """
-    Run until SIGTERM, SIGINT or `stopping`; True when everything received is in the database.
+    Run until SIGTERM, SIGINT or `stopping`; True when everything received is kept: in the
+    database, or in the spool for the next start.
 
     `on_ready` gets the URLs at which the web server answers. Raises StartError when the machine refuses the
     port or the embedded database's folder; whatever else comes out is a bug.
@@ -63,8 +71,15 @@ async def run_service(
     rng = rng or random.Random()
     state = _first_state(settings, clock)
     hub = LiveHub(state)
-    async with open_database(settings.database_url) as database_url, trio.open_nursery() as store:
-        context = _session_context(settings, state, hub, database_url, rng, stopping)
+    async with (
+        open_folder(settings.spool_dir) as disk,
+        open_database(settings.database_url) as database_url,
+        trio.open_nursery() as store,
+    ):
+        spool = Spool(disk, settings.spool_mb_max * 2**20, state.spool)
+        leftovers = await spool.leftovers()
+        connect_store = _store_connector(settings, database_url)
+        context = _session_context(settings, state, hub, connect_store, spool, rng, stopping)
         retention = Retention(settings.rows_retention_days, settings.raw_retention_days)
         store.start_soon(
             partial(run_keeper, rng=rng, ready=context.store_ready),
@@ -77,21 +92,28 @@ async def run_service(
         )
         async with trio.open_nursery() as web:
             web_stopping = trio.Event()
-            on_ready(await _start_web(web, settings, context, web_stopping))
+            on_ready(await _start_web(web, settings, context, connect_store, web_stopping))
             async with trio.open_nursery() as sources:
                 await sources.start(watch_signals, stopping)
                 sources.start_soon(limit_drain, stopping, sources.cancel_scope, name="drain")
                 sources.start_soon(run_stats_ticks, state, hub, name="ticks")
-                sources.start_soon(_keep_records, settings, context, name="records")
+                sources.start_soon(_keep_records, settings, context, connect_store, name="records")
+                sources.start_soon(
+                    run_recovery, leftovers, context.open_store, context.store_ready, rng, name="recovery"
+                )
                 await run_supervisor(context, settings.market_tickers)
                 sources.cancel_scope.cancel(reason="everything is safe")
             web_stopping.set()
         store.cancel_scope.cancel(reason="the service stops")
-    return all(session.is_safe for session in state.sessions)
+    return all(session.is_kept for session in state.sessions)
 
 
 async def _start_web(
-    web: trio.Nursery, settings: Settings, context: SessionContext, stopping: trio.Event
+    web: trio.Nursery,
+    settings: Settings,
+    context: SessionContext,
+    connect_store: ConnectStore,
+    stopping: trio.Event,
 ) -> list[str]:
     """Serve until `stopping`; the URLs at which the server answers."""
     app = make_app(
@@ -100,15 +122,16 @@ async def _start_web(
         admin_token=settings.admin_token,
         allowed_origins=settings.allowed_origins,
         flush=partial(flush_backlogs, context),
+        connect_store=connect_store,
     )
     serve = partial(serve_web, app, settings.host, settings.port, shutdown=stopping)
     urls: list[str] = await web.start(serve)
     return urls
 
 
-async def _keep_records(settings: Settings, context: SessionContext) -> None:
+async def _keep_records(settings: Settings, context: SessionContext, connect_store: ConnectStore) -> None:
     await context.store_ready.wait()
-    await run_market_records(settings.api_url, settings.market_tickers, context.connect_store, context.clock)
+    await run_market_records(settings.api_url, settings.market_tickers, connect_store, context.clock)
 
 
 async def watch_signals(
@@ -156,13 +179,13 @@ def _session_context(
     settings: Settings,
     state: RecorderState,
     hub: LiveHub,
-    database_url: str,
+    connect_store: ConnectStore,
+    spool: Spool,
     rng: random.Random,
     stopping: trio.Event,
 ) -> SessionContext:
     signer = Signer(settings.api_key_id, load_private_key(settings.private_key_pem))
     path = urlsplit(settings.ws_url).path
-    pooled_url = settings.database_url_pooled
     return SessionContext(
         open_transport=partial(
             open_transport,
@@ -170,12 +193,8 @@ def _session_context(
             lambda: signer.headers("GET", path, state.clock() // 1000),
             state.clock,
         ),
-        connect_store=partial(
-            open_connection,
-            pooled_url or database_url,
-            prepared_statements=pooled_url is None,
-            application_name="collector-writer",
-        ),
+        open_store=partial(PostgresSession, open_connection=connect_store),
+        spool=spool,
         state=state,
         hub=hub,
         clock=state.clock,
@@ -185,7 +204,20 @@ def _session_context(
         ws_url=settings.ws_url,
         batch_rows=settings.batch_rows,
         flush_interval_s=settings.flush_interval_s,
+        audit_interval_s=settings.audit_interval_s,
+        silence_probe_s=settings.silence_probe_s,
         stopping=stopping,
+    )
+
+
+def _store_connector(settings: Settings, database_url: str) -> ConnectStore:
+    """How to connect for what needs no session state: through the pooler where there is one."""
+    pooled_url = settings.database_url_pooled
+    return partial(
+        open_connection,
+        pooled_url or database_url,
+        prepared_statements=pooled_url is None,
+        application_name="collector-writer",
     )
 
 

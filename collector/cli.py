@@ -7,20 +7,24 @@ or something was lost. 2: settings or arguments are missing or wrong, and nothin
 
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import attrs
 import click
 import trio
 
 from collector import __version__
+from collector.clock import system_clock
 from collector.config import read_database_url, read_settings
 from collector.errors import CollectorError, ConfigError, leaves_of
 from collector.observe.logs import set_up_logs
 from collector.simulator.cli import simulate
+
+if TYPE_CHECKING:
+    from collector.store.connection import TrioConnection
 
 _T = TypeVar("_T")
 
@@ -100,14 +104,11 @@ def schema() -> None:
 @click.option("--json", "as_json", is_flag=True, help="A JSON object for each session, a line each.")
 def verify(session_id: int | None, as_json: bool) -> None:
     """Prove the recording in DATABASE_URL complete and consistent, or say where it is not (exit status 1)."""
-    try:
-        database_url = read_database_url()
-    except ConfigError as error:
-        _refuse(error)
     set_up_logs("INFO", None)
     from collector.recording.verify import SessionReport, verify_sessions
 
     def tell(report: SessionReport) -> None:
+        _end_progress()
         if as_json:
             click.echo(json.dumps({**attrs.asdict(report), "is_good": report.is_good}))
             return
@@ -116,24 +117,96 @@ def verify(session_id: int | None, as_json: bool) -> None:
             f"session {report.session_id} ({report.status}): {verdict}; {report.frames} frames in"
             f" {report.batches} batches, {report.gaps} recorded gaps"
         )
-        for finding in report.findings:
-            click.echo(f"  {finding}")
+        for line in (*report.notes, *report.findings):
+            click.echo(f"  {line}")
 
-    async def check() -> list[SessionReport]:
+    reports = _read_database(lambda connection: verify_sessions(connection, session_id, tell, _show_progress))
+    _demand_session(session_id, reports)
+    sys.exit(0 if all(report.is_good for report in reports) else 1)
+
+
+@main.command()
+@click.argument("ticker")
+@click.option("--at", "at", required=True, metavar="TIME",
+              help="RFC 3339 with its offset, whole ms or µs since 1970, or now.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON object; prices and sizes as in the tables.")
+def book(ticker: str, at: str, as_json: bool) -> None:
+    """Rebuild the book of a market at an instant from the recording in DATABASE_URL."""
+    set_up_logs("INFO", None)
+    from collector.recording.books import parse_instant, rebuild_book
+    from collector.recording.telling import book_as_json, book_lines
+
+    try:
+        at_us = parse_instant(at, system_clock())
+    except ValueError as error:
+        raise click.BadParameter(f"{at!r} is no time: {error}", param_hint="'--at'") from error
+    rebuilt = _read_database(lambda connection: rebuild_book(connection, ticker, at_us))
+    for line in [json.dumps(book_as_json(rebuilt))] if as_json else book_lines(rebuilt):
+        click.echo(line)
+
+
+@main.command()
+@click.option("--session", "session_id", type=click.IntRange(1), help="One session; without it, all.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Only tell the difference; replace nothing.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object for each session, a line each.")
+def rederive(session_id: int | None, is_dry: bool, as_json: bool) -> None:
+    """
+    Put rows anew from raw frames into the place of those in DATABASE_URL, and tell the difference.
+
+    Exit status 1 when a session was refused: it is still being recorded, or raw frames are missing.
+    """
+    set_up_logs("INFO", None)
+    from collector.recording.rederive import RederiveReport, rederive_sessions
+    from collector.recording.telling import rederive_lines
+
+    def tell(report: RederiveReport) -> None:
+        _end_progress()
+        json_line = json.dumps({**attrs.asdict(report), "is_different": report.is_different})
+        for line in [json_line] if as_json else rederive_lines(report):
+            click.echo(line)
+
+    reports = _read_database(
+        lambda connection: rederive_sessions(connection, session_id, tell, _show_progress, is_dry=is_dry)
+    )
+    _demand_session(session_id, reports)
+    sys.exit(1 if any(report.refusal for report in reports) else 0)
+
+
+main.add_command(simulate)
+
+
+def _read_database(work: Callable[["TrioConnection"], Awaitable[_T]]) -> _T:
+    """Run something on a connection to DATABASE_URL."""
+    try:
+        database_url = read_database_url()
+    except ConfigError as error:
+        _refuse(error)
+
+    async def run() -> _T:
         from collector.app import open_database
         from collector.store.connection import open_connection
 
         async with open_database(database_url) as url, open_connection(url) as connection:
-            return await verify_sessions(connection, session_id, tell)
+            return await work(connection)
 
-    reports = _run_to_exit(check)
+    return _run_to_exit(run)
+
+
+def _demand_session(session_id: int | None, reports: Sequence[object]) -> None:
     if session_id is not None and not reports:
         click.echo(f"collector: there is no session {session_id}", err=True)
         sys.exit(1)
-    sys.exit(0 if all(report.is_good for report in reports) else 1)
 
 
-main.add_command(simulate)
+def _show_progress(session_id: int, done: int, batches: int) -> None:
+    """On a terminal, how far the present session is."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\033[Ksession {session_id}: batch {done} of {batches}", nl=False, err=True)
+
+
+def _end_progress() -> None:
+    if sys.stderr.isatty():
+        click.echo("\r\033[K", nl=False, err=True)
 
 
 def _run_to_exit(run: Callable[[], Awaitable[_T]]) -> _T:

@@ -26,5 +26,7 @@ async def wait_for_tick(began_s: float, period_s: float) -> None:
 
     Ticks do not drift; those that a slow step has missed are skipped.
     """
-    passed = int((trio.current_time() - began_s) // period_s)
-    await trio.sleep_until(began_s + (passed + 1) * period_s)
+    now_s = trio.current_time()
+    tick_s = began_s + (int((now_s - began_s) // period_s) + 1) * period_s
+    # The division may round to just below a whole number at the very instant of a tick.
+    await trio.sleep_until(tick_s if tick_s > now_s else tick_s + period_s)

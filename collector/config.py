@@ -47,6 +47,8 @@ class Settings:
     batch_rows: int
     flush_interval_s: float
     sample_rate: int
+    audit_interval_s: float
+    silence_probe_s: float
     database_url: str = field(repr=False)
     database_url_pooled: str | None = field(repr=False)
     host: str | None
@@ -124,6 +126,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         batch_rows=reader.integer("RL_BATCH_SIZE", 100, 1, 100_000),
         flush_interval_s=_read_seconds(reader, "RL_FLUSH_INTERVAL", 1.0, 0.01, 3600.0),
         sample_rate=reader.integer("RL_SAMPLE_RATE", 1, 1, 1_000_000),
+        audit_interval_s=_read_seconds(reader, "RL_AUDIT_INTERVAL", 900.0, 0.0, 86_400.0),
+        silence_probe_s=_read_seconds(reader, "RL_SILENCE_PROBE", 60.0, 0.0, 86_400.0),
         database_url=_read_database_url(reader, "DATABASE_URL", is_required=True) or "",
         database_url_pooled=_read_database_url(reader, "DATABASE_URL_POOLED", is_required=False),
         host=_read_host(reader),

@@ -57,6 +57,8 @@ WRONG = {
     "RL_BATCH_SIZE": "many",
     "RL_FLUSH_INTERVAL": "0",
     "RL_SAMPLE_RATE": "0.5",
+    "RL_AUDIT_INTERVAL": "90000",
+    "RL_SILENCE_PROBE": "-1",
     "DATABASE_URL": "mysql://root:secretsecret@localhost/db",
     "DATABASE_URL_POOLED": "embedded:somewhere",
     "HOST": "no host",
@@ -90,6 +92,7 @@ def test_defaults() -> None:
     assert settings.api_url == "https://external-api.kalshi.com/trade-api/v2"
     assert settings.market_tickers == ("KXCABOUT-29",)
     assert (settings.batch_rows, settings.flush_interval_s, settings.sample_rate) == (100, 1.0, 1)
+    assert (settings.audit_interval_s, settings.silence_probe_s) == (900.0, 60.0)
     assert (settings.host, settings.port) == (None, 8001)
     assert (settings.spool_dir, settings.spool_mb_max) == (Path("spool"), 2048)
     assert (settings.market_mode, settings.market_limit) == ("config", 300)

@@ -236,6 +236,8 @@ class LiveHub:
         if not self._readers:
             return
         for fact in batch.facts:
+            if isinstance(fact, SnapshotFact) and fact.origin == "checkpoint":
+                continue  # Says nothing new, and is older than what its readers have.
             if isinstance(fact, DeltaFact | SnapshotFact):
                 self._offer(fact)
             elif isinstance(fact, GapFact):

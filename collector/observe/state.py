@@ -10,10 +10,18 @@ from collections import deque
 from enum import Enum
 from uuid import UUID
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 
 from collector.clock import WallClock
-from collector.protocol.facts import FrameBatch, FrameCounts, GapFact, RejectFact
+from collector.observe.ages import (
+    SLOT_TICKS,
+    AgeTrend,
+    MessageAges,
+    TrendChange,
+    quantile_us,
+    sum_counts,
+)
+from collector.protocol.facts import AuditFact, FrameBatch, FrameCounts, GapFact, RejectFact
 from collector.protocol.tracker import FeedTracker, MarketState
 
 SESSIONS_KEPT = 100
@@ -21,6 +29,8 @@ SESSIONS_KEPT = 100
 RECENT_EVENTS_KEPT = 50
 REJECT_TEXT_KEPT = 1000
 RATE_WINDOW_S = 10
+CLOCK_STEP_US_MAX = 500_000
+"""By how much the wall clock may part from the monotonic one in a second; NTP that slews stays far below."""
 
 
 class FeedPhase(Enum):
@@ -76,6 +86,27 @@ class StoreStatus:
 
 
 @define(eq=False)
+class SpoolStatus:
+    """
+    What waits on disk for PostgreSQL. Written by the spool.
+
+    `records`, `bytes` and `sessions` are what waits now; the others count since the process began. `failure`
+    is the disk's reason for not taking what it should take.
+    """
+
+    bytes: int = 0
+    bytes_max: int = 0
+    records: int = 0
+    sessions: int = 0
+    torn_records: int = 0
+    damaged_files: int = 0
+    drained_records: int = 0
+    is_full: bool = False
+    failure: str = ""
+    since_us: int = 0
+
+
+@define(eq=False)
 class SessionStats:
     """One session's numbers. What the ledger holds of it is `written`, `batches` and `rows_written`."""
 
@@ -93,18 +124,83 @@ class SessionStats:
     batches: int = 0
     rows_written: int = 0
     gaps: int = 0
+    audits: int = 0
+    audit_mismatches: int = 0
     queued_frames: int = 0
+    """Frames that are not in the database yet, in memory and on the disk."""
+    spooled_frames: int = 0
+    """Those of them that are on the disk."""
     last_message_us: int | None = None
     write_ms_last: float | None = None
     write_ms_max: float | None = None
+    ages: MessageAges = field(factory=MessageAges)
+    age_trend: AgeTrend = field(factory=AgeTrend)
     is_safe: bool = False
     """Whether the session has ended and everything of it is in the database."""
+    is_spooled: bool = False
+    """Whether it has ended and everything of it is at least on the disk."""
 
-    def note_batch(self, batch: FrameBatch) -> None:
-        """Count what has been received and folded."""
+    @property
+    def is_kept(self) -> bool:
+        """Whether nothing of it can get lost any more."""
+        return self.is_safe or self.is_spooled
+
+    def note_batch(self, batch: FrameBatch, now_us: int) -> None:
+        """Count what has been received, and folded just now."""
         self.received = self.received + batch.counts
         self.last_message_us = batch.frames[-1].received_us
-        self.gaps += sum(isinstance(fact, GapFact) for fact in batch.facts)
+        for fact in batch.facts:
+            if isinstance(fact, GapFact):
+                self.gaps += 1
+            elif isinstance(fact, AuditFact):
+                self.audits += 1
+                self.audit_mismatches += not fact.is_match
+        self.age_trend.note(self.ages.note_folded(batch, now_us))
+
+
+@define(eq=False)
+class ClockStatus:
+    """
+    Whether the wall clock goes evenly: what sets it shows beside the monotonic clock. Written by the tick.
+
+    `last_step_us` is when it was last set, by the new time, and `last_size_us` by how much, with a sign.
+    """
+
+    steps: int = 0
+    last_step_us: int = 0
+    last_size_us: int = 0
+    _seen: tuple[int, float] | None = field(default=None, init=False)
+
+    def note(self, now_us: int, monotonic_s: float) -> int:
+        """Compare the clocks' advance since the last call; by how many microseconds it was set, else 0."""
+        seen, self._seen = self._seen, (now_us, monotonic_s)
+        if seen is None:
+            return 0
+        size_us = now_us - seen[0] - round((monotonic_s - seen[1]) * 1_000_000)
+        if abs(size_us) <= CLOCK_STEP_US_MAX:
+            return 0
+        self.steps += 1
+        self.last_step_us, self.last_size_us = now_us, size_us
+        return size_us
+
+
+@frozen
+class AgeSum:
+    """One of the ages over all sessions: counts by bucket, of all time and of the last minute."""
+
+    counts: list[int]
+    recent: list[int]
+    sum_us: int
+    ahead: int
+
+    def recent_ms(self, share: float) -> float | None:
+        """A quantile of the last minute in milliseconds; None when there were no messages."""
+        return as_ms(quantile_us(self.recent, share))
+
+
+def as_ms(age_us: float | None) -> float | None:
+    """Microseconds as rounded milliseconds."""
+    return None if age_us is None else round(age_us / 1000, 3)
 
 
 @define(eq=False)
@@ -119,10 +215,14 @@ class RecorderState:
     market_tickers: tuple[str, ...]
     started_us: int
     store: StoreStatus = field(factory=StoreStatus)
+    spool: SpoolStatus = field(factory=SpoolStatus)
+    wall_clock: ClockStatus = field(factory=ClockStatus)
     feeds: list[FeedStatus] = field(factory=list[FeedStatus])
     sessions: list[SessionStats] = field(factory=list[SessionStats])
     received: FrameCounts = field(factory=FrameCounts)
     gaps: int = 0
+    audits: int = 0
+    audit_mismatches: int = 0
     rows_written: int = 0
     stopping: bool = False
     loop_lag_ms: float = 0.0
@@ -130,6 +230,9 @@ class RecorderState:
     recent_gaps: deque[GapFact] = field(factory=lambda: deque[GapFact](maxlen=RECENT_EVENTS_KEPT))
     recent_rejects: deque[RejectFact] = field(factory=lambda: deque[RejectFact](maxlen=RECENT_EVENTS_KEPT))
     _frames_by_tick: deque[int] = field(factory=lambda: deque[int](maxlen=RATE_WINDOW_S + 1))
+    _ticks: int = field(default=0, init=False)
+    # Of sessions that are no longer listed: what Prometheus reads must never become less.
+    _forgotten_ages: MessageAges = field(factory=MessageAges, init=False, repr=False)
 
     def add_session(self, session: SessionStats) -> None:
         """Let a session be seen, and forget old ones of which everything is in the database."""
@@ -137,21 +240,64 @@ class RecorderState:
         safe = [old for old in self.sessions if old.is_safe]
         for old in safe[: max(0, len(self.sessions) - SESSIONS_KEPT)]:
             self.sessions.remove(old)
+            self._forgotten_ages.add(old.ages)
 
     def note_batch(self, session: SessionStats, batch: FrameBatch) -> None:
         """Count a batch for the process and for its session."""
-        session.note_batch(batch)
+        session.note_batch(batch, self.clock())
         self.received = self.received + batch.counts
         for fact in batch.facts:
             if isinstance(fact, GapFact):
                 self.gaps += 1
                 self.recent_gaps.append(fact)
+            elif isinstance(fact, AuditFact):
+                self.audits += 1
+                self.audit_mismatches += not fact.is_match
             elif isinstance(fact, RejectFact):
                 self.recent_rejects.append(evolve(fact, text=fact.text[:REJECT_TEXT_KEPT]))
 
     def note_tick(self) -> None:
-        """Take the sample that the message rate is made of; called once a second."""
+        """Take the sample that the message rate is made of, and let ages become old; once a second."""
         self._frames_by_tick.append(self.received.total)
+        self._ticks += 1
+        if self._ticks % SLOT_TICKS == 0:
+            for session in self.sessions:
+                session.ages.rotate()
+
+    def note_clock(self, monotonic_s: float) -> int:
+        """Look whether the wall clock was set, and by how many microseconds; ages begin anew then."""
+        size_us = self.wall_clock.note(self.clock(), monotonic_s)
+        if size_us:
+            for session in self.sessions:
+                session.age_trend.reset()
+        return size_us
+
+    def note_trends(self, monotonic_s: float) -> list[tuple[SessionStats, TrendChange]]:
+        """Let the sessions' trends go on, and tell whose alarm has begun or ended."""
+        changes: list[tuple[SessionStats, TrendChange]] = []
+        for session in self.sessions:
+            if session.status == "active":
+                change = session.age_trend.tick(monotonic_s)
+                if change is not None:
+                    changes.append((session, change))
+            elif session.age_trend.is_alarming:
+                session.age_trend.reset()
+                changes.append((session, "ended"))
+        return changes
+
+    def age_sums(self) -> dict[str, AgeSum]:
+        """The ages of all messages of the process, by name."""
+        sums: dict[str, AgeSum] = {}
+        for name, forgotten in self._forgotten_ages.by_name.items():
+            listed = [session.ages.by_name[name] for session in self.sessions]
+            histograms = [forgotten, *listed]
+            sums[name] = AgeSum(
+                counts=sum_counts(histogram.all() for histogram in histograms),
+                recent=sum_counts(histogram.recent() for histogram in listed),
+                sum_us=sum(histogram.sum_us for histogram in histograms),
+                ahead=sum(histogram.ahead for histogram in histograms),
+            )
+        return sums
 
     @property
     def messages_per_second(self) -> float:

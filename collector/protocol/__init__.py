@@ -8,5 +8,5 @@ reading back and the simulator's tests all use the same code.
 - `messages`: what one frame says. `codec`: text to messages. `commands`: what we say.
 - `sequence`: the counter of one subscription. `book`: one market's order book.
 - `facts`: what a frame means for the recording. `tracker`: frames to facts, for one connection.
-- `recovery`: which books to ask for, and when. `thinning`: fewer rows that still fold to the true book.
+- `conversation`: what to say, and when. `thinning`: fewer rows that still fold to the true book.
 """

@@ -41,6 +41,10 @@ class OrderBook:
             levels.pop(price_e4, None)
         return old_size_e2
 
+    def first_difference(self, yes_bids: Levels, no_bids: Levels) -> str | None:
+        """The first level that is not as the exchange has it, YES before NO; None when all are."""
+        return _difference("yes", self.yes_bids, yes_bids) or _difference("no", self.no_bids, no_bids)
+
     def digest(self) -> bytes:
         """SHA-256 over the canonical text of the book: see docs/recording-format.md."""
         return digest_levels(self.yes_bids, self.no_bids)
@@ -54,6 +58,13 @@ def digest_levels(yes_bids: Levels, no_bids: Levels) -> bytes:
 def asks_of(bids_of_other_side: Levels) -> Levels:
     """The asks of one side: the bids of the other, seen from the opposite end of the dollar."""
     return {PRICE_E4_MAX - price_e4: size_e2 for price_e4, size_e2 in bids_of_other_side.items()}
+
+
+def _difference(side: Side, ours: Levels, theirs: Levels) -> str | None:
+    if ours == theirs:
+        return None
+    price_e4 = min(price for price in ours.keys() | theirs.keys() if ours.get(price) != theirs.get(price))
+    return f"{side} {price_e4}: book {ours.get(price_e4, 0)}, exchange {theirs.get(price_e4, 0)}"
 
 
 def _canonical(levels: Levels) -> str:

@@ -34,6 +34,12 @@ def encode_get_snapshot(command_id: int, sid: int, tickers: Sequence[str]) -> st
     return _encode(command_id, "update_subscription", params)
 
 
+def encode_add_markets(command_id: int, sid: int, tickers: Sequence[str]) -> str:
+    """Add markets to a subscription. Its `ok` is numbered, also when they were in it before."""
+    params = {"sids": [sid], "market_tickers": list(tickers), "action": "add_markets"}
+    return _encode(command_id, "update_subscription", params)
+
+
 def encode_unsubscribe(command_id: int, sids: Sequence[int]) -> str:
     """End subscriptions. The replies come behind the last data, and so prove that all of it is here."""
     return _encode(command_id, "unsubscribe", {"sids": list(sids)})

@@ -86,7 +86,8 @@ class GapFact:
 
     The numbers from `expected` up to but without `received` have no effect in the rows; `received` is None
     when the subscription ended, and equal to `expected` when no number is missing but the content can't be
-    trusted. `market_ticker` is None when all books of the `sid` are concerned.
+    trusted. `market_ticker` is None when all books of the `sid` are concerned, `channel` when it was never
+    said.
     """
 
     sid: int
@@ -96,6 +97,23 @@ class GapFact:
     frame_number: int
     cause: str
     market_ticker: str | None = None
+    channel: str | None = None
+
+
+@frozen
+class AuditFact:
+    """
+    A book that was exact has been compared with the exchange's own, at the same place in the sequence.
+
+    `first_difference` is None when they are equal, else the first level that is not: `yes 4500: book 1000,
+    exchange 1200`.
+    """
+
+    market_ticker: str
+    sequence_number: int
+    received_us: int
+    is_match: bool
+    first_difference: str | None
 
 
 @frozen
@@ -117,7 +135,7 @@ class ReplyFact:
     message: Message
 
 
-Fact: TypeAlias = DeltaFact | SnapshotFact | TradeFact | GapFact | RejectFact | ReplyFact
+Fact: TypeAlias = DeltaFact | SnapshotFact | TradeFact | GapFact | AuditFact | RejectFact | ReplyFact
 
 
 @frozen

@@ -14,6 +14,7 @@ from collector.protocol.units import Side
 BOOK_CHANNEL: Final = "orderbook_delta"
 TRADE_CHANNEL: Final = "trade"
 
+ERROR_UNKNOWN_SUBSCRIPTION: Final = 7
 ERROR_COMMAND_TIMEOUT: Final = 18
 ERROR_MARKET_LIMIT: Final = 26
 ERROR_TOO_MANY_REQUESTS: Final = 27

@@ -4,8 +4,10 @@ Frames to facts, for one connection.
 Theory of operation. A connection has subscriptions, each with a `sid` and a counter. Each frame first passes
 its counter: a hole there belongs to an unknown market, so all books of that `sid` become unknown until a new
 snapshot of each; a number seen before is dropped. Only then the content is read and folded into the market's
-book. A book is exact from a snapshot on, until something is lost. Facts come out in the order of the frames,
-and the same frames always give the same facts: that is what lets a recording be derived again.
+book. A book is exact from a snapshot on, until something is lost. An exact book that a snapshot was asked for
+is audited: the two must be equal, since both stand at the same place in the sequence. Facts come out in the
+order of the frames, and the same frames always give the same facts: that is what lets a recording be derived
+again.
 """
 
 from collections import Counter
@@ -17,6 +19,7 @@ from collector.errors import MalformedFrame
 from collector.protocol.book import OrderBook
 from collector.protocol.codec import Envelope, decode_envelope, decode_message, guess_market_ticker
 from collector.protocol.facts import (
+    AuditFact,
     DeltaFact,
     Fact,
     FrameBatch,
@@ -44,6 +47,8 @@ from collector.protocol.sequence import Order, SequenceChain
 
 NO_SNAPSHOT_YET = "no_snapshot_yet"
 BOOK_TYPES = frozenset({"orderbook_delta", "orderbook_snapshot"})
+HOUR_US = 3_600_000_000
+"""In each such hour since 1970 UTC a book that changes is written out once, so that reading begins nearby."""
 UNKNOWN_NAMES_MAX = 200
 """Names that the exchange makes up are counted one by one up to here, and together beyond."""
 
@@ -65,6 +70,8 @@ class MarketState:
     sequence_number: int = 0
     timestamp_ms: int | None = None
     received_us: int = 0
+    hour: int = 0
+    """The hour, counted since 1970 UTC, of the last snapshot, checkpoint or delta."""
     snapshots: int = 0
     deltas: int = 0
     trades: int = 0
@@ -92,6 +99,7 @@ class FeedTracker:
     chains: dict[int, SequenceChain] = field(factory=dict[int, SequenceChain])
     book_sids: set[int] = field(factory=set[int])
     ended_sids: set[int] = field(factory=set[int])
+    channels: dict[int, str] = field(factory=dict[int, str])
     unknown_types: Counter[str] = field(factory=Counter[str])
     unknown_fields: Counter[str] = field(factory=Counter[str])
     negative_levels: int = 0
@@ -111,6 +119,11 @@ class FeedTracker:
     def lost_markets(self) -> list[str]:
         """Markets whose books must be asked for, in a stable order."""
         return [market.ticker for market in self.markets.values() if market.is_lost]
+
+    def is_exact(self, ticker: str) -> bool:
+        """Whether this market's book is exact now."""
+        market = self.markets.get(ticker)
+        return market is not None and market.is_exact
 
     def lose_missing(self) -> None:
         """Books whose first snapshot has not come count as lost from now on."""
@@ -152,7 +165,7 @@ class FeedTracker:
         expected = chain.expected
         order = chain.advance(seq)
         if order is Order.AHEAD:
-            facts.append(GapFact(sid, expected, seq, frame.received_us, frame.number, "sequence"))
+            facts.append(self._gap(sid, expected, seq, frame, "sequence"))
             self._lose_books(sid, "sequence")
         return order is not Order.STALE
 
@@ -184,6 +197,7 @@ class FeedTracker:
     ) -> None:
         sid, seq = _numbered(envelope)
         market = self._market(delta.market_ticker)
+        self._begin_hour(market, frame, facts)
         old_size_e2 = market.book.apply(delta.side, delta.price_e4, delta.delta_e2)
         market.sid = sid
         market.sequence_number = seq
@@ -218,27 +232,33 @@ class FeedTracker:
             origin = "initial"
         else:
             origin = "unsolicited"
+        is_audit = origin == "requested" and market.is_exact and market.sid == sid
+        difference = market.book.first_difference(snapshot.yes_bids, snapshot.no_bids) if is_audit else None
         market.book.replace(snapshot.yes_bids, snapshot.no_bids)
-        if sid not in self.ended_sids:
-            # Nothing follows a late answer on a subscription that has ended: it makes no book exact.
-            market.unknown_cause = None
-            market.is_lost = False
+        market.unknown_cause = None
+        market.is_lost = False
         market.sid = sid
         market.sequence_number = seq
         market.timestamp_ms = None
         market.received_us = frame.received_us
+        market.hour = frame.received_us // HOUR_US
         market.snapshots += 1
-        facts.append(
-            SnapshotFact(
-                snapshot.market_ticker,
-                seq,
-                frame.received_us,
-                origin,
-                snapshot.yes_bids,
-                snapshot.no_bids,
-                market.book.digest(),
-            )
-        )
+        facts.append(_snapshot_of(market, frame.received_us, origin))
+        if sid in self.ended_sids:
+            # Nothing follows a late answer on a subscription that has ended: it makes no book exact.
+            self._lose_one(market, sid, seq + 1, frame, "after_end", facts)
+        elif is_audit:
+            facts.append(AuditFact(market.ticker, seq, frame.received_us, difference is None, difference))
+            if difference is not None:
+                self._lose_one(market, sid, seq + 1, frame, "audit_mismatch", facts)
+
+    def _begin_hour(self, market: MarketState, frame: ReceivedFrame, facts: list[Fact]) -> None:
+        """Before a market's first change in an hour its book is told whole, as of its last frame."""
+        hour = frame.received_us // HOUR_US
+        if hour != market.hour:
+            market.hour = hour
+            if market.is_exact:
+                facts.append(_snapshot_of(market, frame.received_us, "checkpoint"))
 
     def _note_trade(
         self, envelope: Envelope, trade: TradeMessage, frame: ReceivedFrame, facts: list[Fact]
@@ -269,6 +289,9 @@ class FeedTracker:
             case SubscribedReply(channel=channel, sid=sid):
                 if channel == BOOK_CHANNEL:
                     self.book_sids.add(sid)
+                # It becomes a column: what PostgreSQL's text can't hold is no name of a channel.
+                if channel.isprintable():
+                    self.channels[sid] = channel
                 if sid in self.ended_sids:
                     self.ended_sids.discard(sid)
                     self.chains[sid] = SequenceChain()
@@ -286,7 +309,7 @@ class FeedTracker:
     def _end_subscription(self, sid: int, cause: str, frame: ReceivedFrame, facts: list[Fact]) -> None:
         """The exchange has ended a subscription: what comes after it is missing until the next one."""
         chain = self.chains.setdefault(sid, SequenceChain())
-        facts.append(GapFact(sid, chain.expected, None, frame.received_us, frame.number, cause))
+        facts.append(self._gap(sid, chain.expected, None, frame, cause))
         self._lose_books(sid, cause)
         self.ended_sids.add(sid)
         for market in self.markets.values():
@@ -309,7 +332,7 @@ class FeedTracker:
         if market is not None:
             self._lose_one(market, sid, expected, frame, "reject", facts)
             return
-        facts.append(GapFact(sid, expected, after, frame.received_us, frame.number, "reject"))
+        facts.append(self._gap(sid, expected, after, frame, "reject"))
         self._lose_books(sid, "reject")
 
     def _lose_one(
@@ -322,18 +345,22 @@ class FeedTracker:
         facts: list[Fact],
     ) -> None:
         assert self.chains[sid].expected >= expected
-        facts.append(
-            GapFact(
-                sid,
-                expected,
-                self.chains[sid].expected,
-                frame.received_us,
-                frame.number,
-                cause,
-                market.ticker,
-            )
-        )
+        facts.append(self._gap(sid, expected, self.chains[sid].expected, frame, cause, market.ticker))
         market.lose(cause)
+
+    def _gap(
+        self,
+        sid: int,
+        expected: int,
+        received: int | None,
+        frame: ReceivedFrame,
+        cause: str,
+        market_ticker: str | None = None,
+    ) -> GapFact:
+        channel = BOOK_CHANNEL if sid in self.book_sids else self.channels.get(sid)
+        return GapFact(
+            sid, expected, received, frame.received_us, frame.number, cause, market_ticker, channel
+        )
 
     def _lose_books(self, sid: int, cause: str) -> None:
         """All books of a subscription are unknown; so are those whose snapshot may be what is missing."""
@@ -348,6 +375,12 @@ class FeedTracker:
         if market is None:
             market = self.markets[ticker] = MarketState(ticker)
         return market
+
+
+def _snapshot_of(market: MarketState, received_us: int, origin: Origin) -> SnapshotFact:
+    yes_bids, no_bids = dict(market.book.yes_bids), dict(market.book.no_bids)
+    digest = market.book.digest()
+    return SnapshotFact(market.ticker, market.sequence_number, received_us, origin, yes_bids, no_bids, digest)
 
 
 def _count_name(counts: Counter[str], name: str) -> None:

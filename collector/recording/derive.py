@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias
 from attrs import define, field, frozen
 
 from collector.protocol.facts import (
+    AuditFact,
     DeltaFact,
     Fact,
     FrameCounts,
@@ -24,7 +25,7 @@ from collector.protocol.facts import (
 from collector.protocol.thinning import Thinner
 from collector.protocol.tracker import FeedTracker
 
-RowKind = Literal["delta", "snapshot", "trade", "gap", "reject"]
+RowKind = Literal["delta", "snapshot", "trade", "gap", "audit", "reject"]
 Row: TypeAlias = tuple[Hashable, ...]
 
 BUCKET_US: Final = 600_000_000
@@ -85,19 +86,30 @@ class Derivation:
 
     def fold(self, frames: Iterable[ReceivedFrame]) -> FrameCounts:
         """Fold the next frames, in order, and tell how many there were of each kind."""
+        facts, counts = self.facts_of(frames)
+        self._add_rows(self.rows, facts)
+        return counts
+
+    def finish(self) -> RowSums:
+        """The rows when what is still summed becomes rows too, as at the orderly end of a session."""
+        rows = RowSums(dict(self.rows.counts), dict(self.rows.sums))
+        self._add_rows(rows, self.last_facts())
+        return rows
+
+    def facts_of(self, frames: Iterable[ReceivedFrame]) -> tuple[list[Fact], FrameCounts]:
+        """The facts of the next frames that become rows, instead of their sums."""
         batch = self._tracker.process(frames)
-        self._add_rows(self._thinner.thin(batch.facts))
-        return batch.counts
+        return self._thinner.thin(batch.facts), batch.counts
 
-    def finish(self) -> None:
-        """The session has ended: what was still summed becomes rows."""
-        self._add_rows(self._thinner.finish())
+    def last_facts(self) -> list[Fact]:
+        """What is still summed when the session has ended in order."""
+        return self._thinner.finish()
 
-    def _add_rows(self, facts: Iterable[Fact]) -> None:
+    def _add_rows(self, rows: RowSums, facts: Iterable[Fact]) -> None:
         for fact in facts:
             keyed = row_of(fact)
             if keyed is not None:
-                self.rows.add(*keyed)
+                rows.add(*keyed)
 
 
 def row_of(fact: Fact) -> tuple[RowKind, int, Row] | None:
@@ -123,7 +135,12 @@ def row_of(fact: Fact) -> tuple[RowKind, int, Row] | None:
         case GapFact():
             return "gap", fact.detected_us, (
                 fact.sid, fact.expected, fact.received, fact.detected_us, fact.frame_number, fact.cause,
-                fact.market_ticker,
+                fact.market_ticker, fact.channel,
+            )  # fmt: skip
+        case AuditFact():
+            return "audit", fact.received_us, (
+                fact.market_ticker, fact.sequence_number, fact.received_us, fact.is_match,
+                fact.first_difference,
             )  # fmt: skip
         case RejectFact():
             return "reject", fact.received_us, (fact.frame_number, fact.received_us, fact.text.encode())

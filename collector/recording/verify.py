@@ -5,60 +5,75 @@ For each session: batches and frames follow each other without a hole; each raw 
 the ledger say; the frames in it, folded anew, lead to exactly the rows that are there, digests included; the
 ledger's counts are those of the frames, and add up to the session's. One read-only transaction gives one
 state of the database, so a session that is still being recorded is checked up to its last batch.
+
+Where retention has dropped the raw blocks that a session began with, its rows have to be consistent in
+themselves: see `collector.recording.rows`. Where it has dropped rows, the days that are left are compared.
 """
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
-from attrs import define, field, frozen
-from psycopg.rows import dict_row
+from attrs import define, field
 
 from collector.protocol.facts import FrameCounts
+from collector.recording.blocks import (
+    NotProven,
+    RecordedBatch,
+    RecordedSession,
+    fetch_batches,
+    fetch_first_day,
+    fetch_sessions,
+)
 from collector.recording.derive import BUCKET_US, Bucket, Derivation, RowKind, RowSums
+from collector.recording.rows import ROW_TABLES, check_rows
+from collector.store.batch import DAY_US
 from collector.store.connection import TrioConnection, translate_errors
-from collector.store.rawblock import DamagedBlock, checksum_of, decode_block
 
-PAGE_BATCHES: Final = 200
 PAGE_ROWS: Final = 5000
 FINDINGS_MAX: Final = 100
 """For each session: a recording that is wrong in a hundred places is wrong."""
 
-_BATCHES = (
-    "SELECT l.*, r.payload, r.checksum AS block_checksum, r.last_frame AS block_last_frame, x.content"
-    " FROM rl_write_ledger l"
-    " LEFT JOIN rl_raw_blocks r ON r.session_id = l.session_id AND r.first_frame = l.first_frame"
-    "  AND l.last_frame >= l.first_frame"
-    " LEFT JOIN rl_raw_lexicons x ON x.session_id = r.session_id AND x.lexicon_number = r.lexicon_number"
-    " WHERE l.session_id = %s AND l.batch_number > %s ORDER BY l.batch_number LIMIT %s"
-)
 _ROWS: Final[dict[RowKind, str]] = {
     "delta": "SELECT d.received_us, m.market_ticker, d.sequence_number, d.timestamp_ms, d.received_us,"
     " d.is_yes, d.price_e4, d.delta_e2, d.old_size_e2 FROM rl_delta_rows d"
     " JOIN rl_markets m USING (market_id) WHERE session_id = %s",
     "snapshot": "SELECT s.received_us, m.market_ticker, s.sequence_number, s.received_us, s.origin,"
     " s.yes_bids, s.no_bids, s.digest FROM rl_snapshot_rows s JOIN rl_markets m USING (market_id)"
-    " WHERE session_id = %s AND origin <> 'checkpoint'",
+    " WHERE session_id = %s",
     "trade": "SELECT t.received_us, m.market_ticker, t.sequence_number, t.timestamp_ms, t.received_us,"
     " t.trade_id, t.is_taker_yes, t.price_e4, t.count_e2, t.is_block_trade FROM rl_trade_rows t"
     " JOIN rl_markets m USING (market_id) WHERE session_id = %s",
-    "gap": "SELECT detected_us, sid, expected, received, detected_us, frame_number, cause, market_ticker"
-    " FROM rl_orderbook_gaps WHERE session_id = %s",
+    "gap": "SELECT detected_us, sid, expected, received, detected_us, frame_number, cause, market_ticker,"
+    " channel FROM rl_orderbook_gaps WHERE session_id = %s",
+    "audit": "SELECT received_us, market_ticker, sequence_number, received_us, is_match, first_difference"
+    " FROM rl_orderbook_audits WHERE session_id = %s",
     "reject": "SELECT received_us, frame_number, received_us, frame FROM rl_orderbook_rejects"
     " WHERE session_id = %s",
 }
 
+OnProgress = Callable[[int, int, int], None]
+"""Session number, batches done, batches of the session."""
+
 
 @define
 class SessionReport:
-    """What has been checked of one session, and what is wrong with it."""
+    """
+    What has been checked of one session, and what is wrong with it.
+
+    `proof` is `raw` when its rows were compared with the raw frames, `rows` when retention has taken those
+    and the rows were checked among themselves. `notes` say what could not be checked, and why that is no
+    fault.
+    """
 
     session_id: int
     status: str
     frames: int = 0
     batches: int = 0
     gaps: int = 0
+    proof: Literal["raw", "rows"] = "raw"
     findings: list[str] = field(factory=list[str])
+    notes: list[str] = field(factory=list[str])
 
     @property
     def is_good(self) -> bool:
@@ -71,16 +86,29 @@ class SessionReport:
             self.findings.append(text)
 
 
-@frozen
-class _Session:
-    session_id: int
-    market_tickers: tuple[str, ...]
-    sample_rate: int
-    row: dict[str, Any]
+@define
+class _Walk:
+    """What going through the batches of a session has gathered."""
+
+    derivation: Derivation
+    totals: FrameCounts = field(factory=FrameCounts)
+    rows: dict[str, int] = field(factory=dict[str, int])
+    is_whole: bool = True
+    """Every block so far was there and sound."""
+    is_start_gone: bool = False
+    """Retention has taken the first blocks."""
+    has_block: bool = False
+
+
+def _ignore_progress(session_id: int, done: int, batches: int) -> None:
+    """Nobody looks."""
 
 
 async def verify_sessions(
-    connection: TrioConnection, session_id: int | None, on_report: Callable[[SessionReport], None]
+    connection: TrioConnection,
+    session_id: int | None,
+    on_report: Callable[[SessionReport], None],
+    on_progress: OnProgress = _ignore_progress,
 ) -> list[SessionReport]:
     """
     Check one session, or all, in one state of the database; each report is told as soon as it is there.
@@ -91,97 +119,63 @@ async def verify_sessions(
     with translate_errors():
         async with connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            for session in await _sessions(connection, session_id):
-                report = await _verify(connection, session)
+            for session in await fetch_sessions(connection, session_id):
+                report = await _verify(connection, session, on_progress)
                 on_report(report)
                 reports.append(report)
     return reports
 
 
-async def _sessions(connection: TrioConnection, session_id: int | None) -> list[_Session]:
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(
-            "SELECT * FROM rl_orderbook_sessions WHERE %(id)s::integer IS NULL OR session_id = %(id)s"
-            " ORDER BY session_id",
-            {"id": session_id},
-        )
-        rows = await cursor.fetchall()
-    return [
-        _Session(row["session_id"], tuple(row["market_tickers"]), row["sample_rate"], row) for row in rows
-    ]
-
-
-async def _verify(connection: TrioConnection, session: _Session) -> SessionReport:
-    report = SessionReport(session.session_id, session.row["status"])
-    derivation = Derivation.of_session(session.market_tickers, session.sample_rate)
-    totals = FrameCounts()
-    is_whole = True
-    while page := await _page_of_batches(connection, session.session_id, report.batches):
+async def _verify(
+    connection: TrioConnection, session: RecordedSession, on_progress: OnProgress
+) -> SessionReport:
+    report = SessionReport(session.session_id, session.status)
+    first_raw_day = await fetch_first_day(connection, "rl_raw_blocks")
+    may_be_gone = _is_dropped(session.row["started_us"], first_raw_day)
+    walk = _Walk(Derivation.of_session(session.market_tickers, session.sample_rate))
+    while page := await fetch_batches(connection, session.session_id, report.batches):
         for batch in page:
-            counts = _verify_batch(report, derivation, batch)
-            is_whole = is_whole and counts is not None
-            totals = totals + _ledger_counts(batch)
-    derivation.finish()
-    _verify_totals(report, session, totals)
-    if is_whole:
-        recorded = await _sum_rows(connection, session.session_id)
-        _compare(report, derivation.rows, recorded)
-        report.gaps = sum(n for bucket, n in recorded.counts.items() if bucket.kind == "gap")
+            _verify_batch(report, walk, batch, may_be_gone=may_be_gone)
+        on_progress(session.session_id, report.batches, session.row["batches"])
+    _verify_totals(report, session, walk.totals)
+    if walk.is_start_gone:
+        report.proof = "rows"
+        report.notes.append("checked from rows alone: retention has dropped the first raw blocks")
+        await _verify_rows(connection, report, session, walk)
+    elif walk.is_whole:
+        await _verify_derived(connection, report, session, walk.derivation)
     else:
         report.find("rows were not compared, since raw frames are missing or damaged")
     return report
 
 
-async def _page_of_batches(connection: TrioConnection, session_id: int, after: int) -> list[dict[str, Any]]:
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_BATCHES, (session_id, after, PAGE_BATCHES))
-        return await cursor.fetchall()
-
-
-def _verify_batch(report: SessionReport, derivation: Derivation, batch: dict[str, Any]) -> FrameCounts | None:
-    """Check one ledger row and its block; None when its frames can't be had."""
-    number = batch["batch_number"]
-    if number != report.batches + 1:
-        report.find(f"batch {report.batches + 1} is missing in the ledger: the next one is {number}")
-    if batch["first_frame"] != report.frames + 1:
-        report.find(f"batch {number} begins with frame {batch['first_frame']}, not {report.frames + 1}")
-    report.batches = number
-    report.frames = batch["last_frame"]
-    if batch["last_frame"] < batch["first_frame"]:
-        return FrameCounts()
-    frames = _frames_of(report, batch)
-    if frames is None:
-        return None
-    counts = derivation.fold(frames)
-    if counts != _ledger_counts(batch):
-        report.find(f"batch {number}: the ledger's counts of frames are not those of its frames")
-    return counts
-
-
-def _frames_of(report: SessionReport, batch: dict[str, Any]) -> Any:  # noqa: ANN401 - frames or None
-    number, payload = batch["batch_number"], batch["payload"]
-    if payload is None:
-        report.find(f"batch {number}: the raw block of frame {batch['first_frame']} is missing")
-        return None
-    if checksum_of(payload) != batch["block_checksum"] or batch["block_checksum"] != batch["checksum"]:
-        report.find(f"batch {number}: checksums of raw block and ledger do not agree")
-        return None
+def _verify_batch(report: SessionReport, walk: _Walk, batch: RecordedBatch, *, may_be_gone: bool) -> None:
+    """Check one ledger row and its block."""
+    for problem in batch.place_problems(report.batches, report.frames):
+        report.find(problem)
+    report.batches, report.frames = batch.number, batch.last_frame
+    walk.totals = walk.totals + batch.frame_counts
+    for kind in _ROWS:
+        walk.rows[kind] = walk.rows.get(kind, 0) + batch.row[f"{kind}_rows"]
+    if batch.is_block_missing and may_be_gone and not walk.has_block:
+        walk.is_start_gone = True
+        return
     try:
-        frames = decode_block(batch["first_frame"], payload, batch["content"] or b"")
-    except DamagedBlock as error:
-        report.find(f"batch {number}: the raw block can't be read: {error}")
-        return None
-    if frames[-1].number != batch["last_frame"] or batch["block_last_frame"] != batch["last_frame"]:
-        report.find(f"batch {number}: the raw block ends with frame {frames[-1].number}")
-    return frames
+        frames = batch.frames()
+    except NotProven as error:
+        report.find(str(error))
+        walk.is_whole = False
+        walk.has_block = True
+        return
+    walk.has_block = walk.has_block or bool(frames)
+    # What frames mean depends on all before them.
+    if walk.is_start_gone:
+        return
+    if walk.derivation.fold(frames) != batch.frame_counts:
+        report.find(f"batch {batch.number}: the ledger's counts of frames are not those of its frames")
 
 
-def _ledger_counts(batch: dict[str, Any]) -> FrameCounts:
-    names = ("delta", "snapshot", "trade", "control", "stale", "rejected")
-    return FrameCounts(*(batch[f"{name}_frames"] for name in names))
-
-
-def _verify_totals(report: SessionReport, session: _Session, totals: FrameCounts) -> None:
+def _verify_totals(report: SessionReport, session: RecordedSession, totals: FrameCounts) -> None:
     """The session's own row agrees with the ledger."""
     row = session.row
     recorded = FrameCounts(
@@ -191,6 +185,57 @@ def _verify_totals(report: SessionReport, session: _Session, totals: FrameCounts
         report.find(f"the session's counts ({recorded}) are not the ledger's ({totals})")
     if row["batches"] != report.batches:
         report.find(f"the session counts {row['batches']} batches, the ledger {report.batches}")
+
+
+async def _verify_derived(
+    connection: TrioConnection, report: SessionReport, session: RecordedSession, derivation: Derivation
+) -> None:
+    """The rows are those that the raw frames lead to, on the days that rows are kept of."""
+    recorded = await _sum_rows(connection, session.session_id)
+    report.gaps = sum(n for bucket, n in recorded.counts.items() if bucket.kind == "gap")
+    first_days = await _first_days(connection, report, session)
+    derived = derivation.finish()
+    # A recorder that died, or has not ended yet, has not written what it was still summing.
+    if session.status != "closed" and not derivation.rows.differences(recorded):
+        derived = derivation.rows
+    _compare(report, derived, recorded, first_days)
+
+
+async def _verify_rows(
+    connection: TrioConnection, report: SessionReport, session: RecordedSession, walk: _Walk
+) -> None:
+    """The rows agree with the ledger's counts and with each other."""
+    recorded = await _sum_rows(connection, session.session_id)
+    there = dict.fromkeys(_ROWS, 0)
+    for bucket, count in recorded.counts.items():
+        there[bucket.kind] += count
+    report.gaps = there["gap"]
+    first_days = await _first_days(connection, report, session)
+    for kind, count in there.items():
+        if kind not in first_days and count != walk.rows.get(kind, 0):
+            report.find(f"{kind} rows: {count} where the ledger counts {walk.rows.get(kind, 0)}")
+    is_from_start = not ({"delta", "snapshot"} & first_days.keys())
+    for finding in await check_rows(connection, session.session_id, is_from_start=is_from_start):
+        report.find(finding)
+
+
+async def _first_days(
+    connection: TrioConnection, report: SessionReport, session: RecordedSession
+) -> dict[RowKind, int | None]:
+    """Of the kinds of which retention has dropped rows of this session: the first day that is kept."""
+    first_days: dict[RowKind, int | None] = {}
+    for kind, table in ROW_TABLES.items():
+        first_day = await fetch_first_day(connection, table)
+        if _is_dropped(session.row["started_us"], first_day):
+            first_days[cast("RowKind", kind)] = first_day
+            report.notes.append(
+                f"{kind} rows of the first days were not compared: retention has dropped them"
+            )
+    return first_days
+
+
+def _is_dropped(time_us: int, first_day: int | None) -> bool:
+    return first_day is None or time_us // DAY_US < first_day
 
 
 async def _sum_rows(connection: TrioConnection, session_id: int) -> RowSums:
@@ -212,8 +257,12 @@ def _hashable(value: Any) -> Any:  # noqa: ANN401 - whatever a column holds
     return value
 
 
-def _compare(report: SessionReport, derived: RowSums, recorded: RowSums) -> None:
+def _compare(
+    report: SessionReport, derived: RowSums, recorded: RowSums, first_days: dict[RowKind, int | None]
+) -> None:
     for bucket in derived.differences(recorded):
+        if bucket.kind in first_days and _is_dropped(bucket.number * BUCKET_US, first_days[bucket.kind]):
+            continue
         expected, there = derived.counts.get(bucket, 0), recorded.counts.get(bucket, 0)
         what = f"{there} rows where the frames give {expected}" if there != expected else "rows that differ"
         report.find(f"{bucket.kind} rows received {_span(bucket)}: {what}")

@@ -105,10 +105,7 @@ class Backlog:
             return self._taken
         while not self._is_due():
             self._changed = trio.Event()
-            wait_s = float("inf")
-            if self._pieces:
-                wait_s = self._pieces[0].put_s + self.flush_interval_s - trio.current_time()
-            with trio.move_on_after(max(0.0, wait_s)):
+            with trio.move_on_at(self._due_s()):
                 await self._changed.wait()
         if self._pieces:
             self._taken = self._cut()
@@ -127,8 +124,12 @@ class Backlog:
             return True
         if not self._pieces:
             return False
-        waited_s = trio.current_time() - self._pieces[0].put_s
-        return self._is_full() or self._next_frame <= self._flush_until or waited_s >= self.flush_interval_s
+        is_asked_for = self._next_frame <= self._flush_until
+        return self._is_full() or is_asked_for or trio.current_time() >= self._due_s()
+
+    def _due_s(self) -> float:
+        """When the oldest piece has waited long enough, on Trio's clock."""
+        return self._pieces[0].put_s + self.flush_interval_s if self._pieces else float("inf")
 
     def _is_full(self) -> bool:
         return self._rows >= self.batch_rows or self._frames >= BATCH_FRAMES_MAX

@@ -31,14 +31,15 @@ from collector.observe.hub import LiveHub
 from collector.observe.logs import get_logger
 from collector.observe.state import FeedStatus, RecorderState, SessionStats
 from collector.protocol.commands import USE_YES_PRICE
-from collector.protocol.conversation import Conversation
-from collector.protocol.facts import DeltaFact, FrameBatch, GapFact, ReceivedFrame, TradeFact
+from collector.protocol.conversation import Conversation, Pace
+from collector.protocol.facts import AuditFact, DeltaFact, FrameBatch, GapFact, ReceivedFrame, TradeFact
 from collector.protocol.thinning import Thinner
 from collector.protocol.tracker import FeedTracker
 from collector.session.backlog import FRAMES_MAX, Backlog, BacklogFull
 from collector.session.writer import SessionWriter
 from collector.store.batch import SessionEnding, SessionOpening
-from collector.store.connection import TrioConnection
+from collector.store.sessions import OpenStore
+from collector.store.spool import Spool
 
 SILENCE_S_MAX: Final = 30.0
 """The exchange pings every 10 s: three in a row are missing."""
@@ -62,7 +63,8 @@ class SessionContext:
     """What every session needs from outside itself."""
 
     open_transport: Callable[[], AbstractAsyncContextManager[Transport]]
-    connect_store: Callable[[], AbstractAsyncContextManager[TrioConnection]]
+    open_store: OpenStore
+    spool: Spool
     state: RecorderState
     hub: LiveHub
     clock: WallClock
@@ -72,8 +74,22 @@ class SessionContext:
     batch_rows: int
     flush_interval_s: float
     stopping: trio.Event
+    audit_interval_s: float = 0.0
+    silence_probe_s: float = 0.0
     store_ready: trio.Event = field(factory=trio.Event)
     backlogs: set[Backlog] = field(factory=set[Backlog])
+
+    @property
+    def waiting_frames(self) -> int:
+        """Frames of all sessions that are in memory alone."""
+        return sum(backlog.waiting_frames for backlog in self.backlogs)
+
+    @property
+    def store_trouble(self) -> str:
+        """Why frames wait in memory, in words."""
+        spool = self.state.spool
+        trouble = "the spool is full" if spool.is_full else spool.failure
+        return "; ".join(part for part in (self.state.store.reason, trouble) if part)
 
 
 @define(eq=False)
@@ -168,9 +184,18 @@ class _Session:
             started_us=stats.started_us,
         )
         writer = SessionWriter(
-            opening, backlog, stats, state, context.connect_store, context.clock, context.rng
+            context.open_store(opening),
+            context.spool.journal(opening),
+            backlog,
+            stats,
+            state,
+            context.clock,
+            context.rng,
+            context.store_ready,
+            context.stopping,
         )
-        conversation = Conversation(feed.market_tickers)
+        pace = Pace(audit_interval_s=context.audit_interval_s, silence_probe_s=context.silence_probe_s)
+        conversation = Conversation(feed.market_tickers, pace)
         return cls(
             context, transport, stats, tracker, conversation, Thinner(state.sample_rate), backlog, writer
         )
@@ -227,14 +252,14 @@ class _Session:
     def _fold_live(self, texts: StampedTexts) -> None:
         """Fold, see what the exchange has answered, and look at the bound of what may wait."""
         batch = self._fold(texts)
-        self.conversation.note(batch.facts, trio.current_time())
+        self.conversation.note(batch.facts, trio.current_time(), self.tracker.chains)
         if any(not isinstance(fact, DeltaFact | TradeFact) for fact in batch.facts):
             self._wake.set()
             self._replied.set()
             self._replied = trio.Event()
-        waiting = sum(backlog.waiting_frames for backlog in self.context.backlogs)
-        if waiting > FRAMES_MAX:
-            raise BacklogFull(f"more than {FRAMES_MAX} frames wait for the database")
+        if self.context.waiting_frames > FRAMES_MAX:
+            trouble = self.context.store_trouble
+            raise BacklogFull(f"more than {FRAMES_MAX} frames wait for the database: {trouble}")
 
     def _fold(self, texts: StampedTexts) -> FrameBatch:
         """Number frames, and hand what they mean to everyone who needs it."""
@@ -247,7 +272,7 @@ class _Session:
         self.context.state.note_batch(self.stats, batch)
         self.context.hub.publish(self.stats, batch)
         self.backlog.put(batch, self.thinner.thin(batch.facts))
-        self.stats.queued_frames = self.backlog.waiting_frames
+        self.stats.queued_frames = self.writer.waiting_frames
         self._log_oddities(batch, unknown)
         return batch
 
@@ -259,6 +284,9 @@ class _Session:
                     "gap", session=session, sid=fact.sid, expected=fact.expected, received=fact.received,
                     cause=fact.cause, market=fact.market_ticker,
                 )  # fmt: skip
+            elif isinstance(fact, AuditFact) and not fact.is_match:
+                difference = fact.first_difference
+                _log.error("a book is wrong", session=session, market=fact.market_ticker, where=difference)
         if len(self.tracker.unknown_types) + len(self.tracker.unknown_fields) > unknown_before:
             types, fields = dict(self.tracker.unknown_types), dict(self.tracker.unknown_fields)
             example = batch.frames[0].text[:EXAMPLE_TEXT_MAX]
@@ -286,7 +314,7 @@ class _Session:
                 self.tracker.lose_missing()
                 first_snapshots_due_s = float("inf")
             lost = self.tracker.lost_markets()
-            for command in self.conversation.due(now_s, lost):
+            for command in self.conversation.due(now_s, lost, self.tracker.is_exact):
                 await self.transport.send(command)
             with trio.move_on_at(min(self.conversation.next_due_s(lost), first_snapshots_due_s)):
                 await wake.wait()

@@ -31,9 +31,9 @@ _log = get_logger("supervisor")
 
 async def run_supervisor(context: SessionContext, tickers: Sequence[str]) -> None:
     """
-    Record these markets until the service stops; returns when every session's last row is safe.
+    Record these markets until the service stops; returns when every session's last row is kept.
 
-    Begins when the database has been there once: before that, nothing could be recorded.
+    Does not wait for the database: what comes before it is there waits in the spool.
     """
     async with trio.open_nursery() as nursery:
         slots = _Slots(context, nursery)
@@ -102,17 +102,13 @@ class _Slots:
     async def _wait_for_store(self, feed: FeedStatus) -> None:
         """Wait while there is nowhere to put what would be received."""
         context = self.context
-        if not context.store_ready.is_set():
-            self._turn(feed, FeedPhase.CONNECTING, "waiting for the database")
-            await _wait_for_any(context.store_ready, context.stopping)
         while self._is_backlog_high() and not context.stopping.is_set():
-            self._turn(feed, FeedPhase.WAITING_FOR_STORE, context.state.store.reason)
+            self._turn(feed, FeedPhase.WAITING_FOR_STORE, context.store_trouble)
             with trio.move_on_after(STORE_POLL_S):
                 await context.stopping.wait()
 
     def _is_backlog_high(self) -> bool:
-        sessions = self.context.state.sessions
-        return sum(session.queued_frames for session in sessions if not session.is_safe) > FRAMES_MAX // 2
+        return self.context.waiting_frames > FRAMES_MAX // 2
 
     async def _pause(self, feed: FeedStatus, error: FeedError, delay_s: float) -> None:
         if isinstance(error, BacklogFull):
@@ -136,15 +132,3 @@ class _Slots:
             feed.since_us = self.context.clock()
         feed.phase = phase
         feed.reason = reason
-
-
-async def _wait_for_any(*events: trio.Event) -> None:
-    """Wait until at least one event is set."""
-
-    async def wait_and_cancel(event: trio.Event) -> None:
-        await event.wait()
-        nursery.cancel_scope.cancel(reason="one of several events is set")
-
-    async with trio.open_nursery() as nursery:
-        for event in events:
-            nursery.start_soon(wait_and_cancel, event)

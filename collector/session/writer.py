@@ -1,15 +1,20 @@
 """
-The writer of one session: batches into PostgreSQL, in order, each once.
+The writer of one session: batches into PostgreSQL, in order, each once; by way of the spool when it is away.
 
-One task, on a connection of its own. It outlives the connection to the exchange: it ends when everything that
-was received is in the database and the session's row says how it ended. While PostgreSQL is away the batch
-stays in the backlog, and it comes again. When it is cancelled it has a last, shielded while to write what is
-left.
+Theory of operation. While PostgreSQL takes what comes, one task takes batches from the backlog and writes
+them. When a write fails, or takes long, or too much waits, a journal on disk comes in between, and two tasks:
+one moves what is due from the backlog into the journal, the other one brings the journal's records into
+PostgreSQL, as soon as it is there. When the journal is empty, writing is direct again. A batch leaves the
+backlog only when it is in the database or on the disk.
+
+The writer outlives the connection to the exchange: it ends when the session's row says how it ended, or, when
+the service stops, when everything is safely on the disk, for the next start to bring it in. Cancelled, it has
+a last, shielded while for the same.
 """
 
 import random
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 import trio
@@ -20,25 +25,22 @@ from collector.errors import StoreUnavailable
 from collector.observe.logs import get_logger
 from collector.observe.state import RecorderState, SessionStats, StorePhase
 from collector.session.backlog import Backlog
-from collector.store.batch import (
-    Batch,
-    SessionOpening,
-    close_session,
-    ensure_partitions,
-    fetch_market_ids,
-    open_session,
-    write_batch,
-)
-from collector.store.connection import TrioConnection
-from collector.store.lexicon import LexiconBuilder
+from collector.store.batch import Batch, SessionEnding
+from collector.store.sessions import SessionLink, SessionStore
+from collector.store.spool import Journal, SpoolFailed, SpoolFull
 from collector.supervise import backoff_delays
 
+DIRECT_S_MAX: Final = 5.0
+"""A connection or a batch that takes longer: what comes meanwhile is safer on the disk than in memory."""
+DIRECT_FRAMES_MAX: Final = 20_000
+"""More waiting than this, and the database is slower than the exchange: half a tenth of what may wait."""
 WRITE_S_MAX: Final = 60.0
 """A batch that takes longer is not slow: the server is stuck, and a new connection is tried."""
 LAST_FLUSH_S_MAX: Final = 10.0
-"""What a cancelled writer gets to write what is left; inside the drain time of the deployment."""
+"""What a cancelled writer gets to make safe what is left; inside the drain time of the deployment."""
 RETRY_FIRST_S: Final = 0.2
 RETRY_S_MAX: Final = 5.0
+SPOOL_RETRY_S: Final = 1.0
 
 _log = get_logger("writer")
 
@@ -47,92 +49,172 @@ _log = get_logger("writer")
 class SessionWriter:
     """What the writer knows between two batches, and between two connections."""
 
-    opening: SessionOpening
+    store: SessionStore
+    journal: Journal
     backlog: Backlog
     stats: SessionStats
     state: RecorderState
-    connect: Callable[[], AbstractAsyncContextManager[TrioConnection]]
     clock: WallClock
     rng: random.Random
-    _market_ids: dict[str, int] = field(factory=dict[str, int], init=False)
-    _known_days: set[int] = field(factory=set[int], init=False)
-    _lexicons: LexiconBuilder = field(factory=LexiconBuilder, init=False)
-    _stored_lexicon: int = field(default=0, init=False)
+    store_ready: trio.Event
+    stopping: trio.Event
+    _is_last: bool = field(default=False, init=False)
+    _tried: trio.Event = field(factory=trio.Event, init=False)
+
+    @property
+    def waiting_frames(self) -> int:
+        """Frames that are not in the database yet, in memory and on the disk."""
+        return self.backlog.waiting_frames + self.journal.waiting_frames
 
     async def run(self) -> None:
         """
         Write until the backlog is closed and empty, and the session's row is complete.
 
         Cancelled, it waits for the feed to close the backlog, which it does in the same breath, and still
-        writes what is left, as long as that takes no longer than LAST_FLUSH_S_MAX.
+        makes safe what is left, as long as that takes no longer than LAST_FLUSH_S_MAX.
         """
         try:
             await self._write_all()
         except trio.Cancelled:
+            self._is_last = True
             with trio.move_on_after(LAST_FLUSH_S_MAX, shield=True):
                 await self._write_all()
-            if not self.stats.is_safe:
+            if not self.stats.is_kept:
                 frames = self.backlog.waiting_frames
                 _log.error("frames lost at the end", session=self.stats.session_id, frames=frames)
             raise
 
     async def _write_all(self) -> None:
-        delays = backoff_delays(self.rng, first_s=RETRY_FIRST_S, s_max=RETRY_S_MAX)
         while not self.stats.is_safe:
-            batches = self.stats.batches
-            failure: BaseException | None = None
+            if self.journal.is_empty and await self._write_directly():
+                continue
+            await self._write_through_spool()
+            if self._may_leave_spooled():
+                frames = self.journal.waiting_frames
+                _log.warning(
+                    "left in the spool for the next start", session=str(self.stats.key), frames=frames
+                )
+                return
+
+    # Directly.
+
+    async def _write_directly(self) -> bool:
+        """Write from the backlog into the database. False when that does not go well any more."""
+        failure: BaseException | None = None
+        try:
+            async with self._connect(DIRECT_S_MAX) as link:
+                while (batch := await self.backlog.take()) is not None:
+                    await self._write(link, batch, DIRECT_S_MAX)
+                    self.backlog.confirm()
+                    self._note_queue()
+                    if self.backlog.waiting_frames > DIRECT_FRAMES_MAX:
+                        return False
+                await self._end(link, self._ending())
+        except* (StoreUnavailable, trio.TooSlowError) as group:
+            failure = group.exceptions[0]
+        if failure is not None:
+            self._note_failure(failure)
+        return failure is None
+
+    @asynccontextmanager
+    async def _connect(self, s_max: float) -> AsyncGenerator[SessionLink]:
+        """A connection on which the session has a row."""
+        with trio.fail_after(s_max) as connecting:
+            await self.store_ready.wait()
+            async with self.store.connect() as link:
+                self.stats.session_id = await link.begin()
+                connecting.deadline = float("inf")
+                yield link
+
+    async def _write(self, link: SessionLink, batch: Batch, s_max: float) -> None:
+        began_s = trio.current_time()
+        with trio.fail_after(s_max):
+            await link.write(batch)
+        self._note_written(batch, (trio.current_time() - began_s) * 1000)
+
+    async def _end(self, link: SessionLink, ending: SessionEnding) -> None:
+        with trio.fail_after(WRITE_S_MAX):
+            await link.end(ending)
+        self.stats.is_safe = True
+
+    def _ending(self) -> SessionEnding:
+        assert self.backlog.ending is not None
+        return self.backlog.ending
+
+    # Through the spool.
+
+    async def _write_through_spool(self) -> None:
+        """Keep the backlog on the disk, and the journal going into the database until it is empty."""
+        self._tried = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._drain, nursery.cancel_scope.cancel, name="drain")
+            if not self.stats.is_spooled:
+                await self._move_to_spool()
+
+    async def _move_to_spool(self) -> None:
+        while (batch := await self.backlog.take()) is not None:
+            await self._append(batch)
+            self.backlog.confirm()
+            self._note_queue()
+        await self._append(self._ending())
+        self.stats.is_spooled = True
+
+    async def _append(self, record: Batch | SessionEnding) -> None:
+        """Append, however long there is no room; meanwhile the backlog fills, and then receiving stops."""
+        while True:
+            room = self.journal.spool.room
             try:
-                async with self.connect() as connection:
-                    await self._write_on(connection)
-            except* (StoreUnavailable, trio.TooSlowError) as group:
+                await self.journal.append(record)
+            except (SpoolFull, SpoolFailed) as error:
+                _log.error("the spool takes nothing", session=self.stats.session_id, reason=str(error))
+            else:
+                return
+            finally:
+                self._tried.set()
+            with trio.move_on_after(SPOOL_RETRY_S):
+                await room.wait()
+
+    async def _drain(self, finish: Callable[[], None]) -> None:
+        """Bring the journal into the database, trying again and again; then `finish`."""
+        # The batch that did not go in is to be on the disk before it is tried again: only then there is time.
+        with trio.move_on_after(SPOOL_RETRY_S):
+            await self._tried.wait()
+        delays = backoff_delays(self.rng, first_s=RETRY_FIRST_S, s_max=RETRY_S_MAX)
+        while True:
+            failure: BaseException | None = None
+            batches = self.stats.batches
+            try:
+                async with self._connect(WRITE_S_MAX) as link:
+                    await self._drain_on(link)
+            except* (StoreUnavailable, SpoolFailed, trio.TooSlowError) as group:
                 failure = group.exceptions[0]
             if failure is None:
-                return
+                break
             self._note_failure(failure)
+            if self._may_leave_spooled():
+                break
             if self.stats.batches > batches:
                 delays = backoff_delays(self.rng, first_s=RETRY_FIRST_S, s_max=RETRY_S_MAX)
             await trio.sleep(next(delays))
+        finish()
 
-    async def _write_on(self, connection: TrioConnection) -> None:
-        """Write on one connection, for as long as it holds."""
-        if self.stats.session_id is None:
-            with trio.fail_after(WRITE_S_MAX):
-                self.stats.session_id = await open_session(connection, self.opening)
-        while (batch := await self.backlog.take()) is not None:
-            await self._write(connection, batch)
-            self.backlog.confirm()
-            self.stats.queued_frames = self.backlog.waiting_frames
-        ending = self.backlog.ending
-        assert ending is not None
-        with trio.fail_after(WRITE_S_MAX):
-            await close_session(connection, self.stats.session_id, ending)
-        self.stats.is_safe = True
+    async def _drain_on(self, link: SessionLink) -> None:
+        while (record := await self.journal.first()) is not None:
+            if isinstance(record, Batch):
+                await self._write(link, record, WRITE_S_MAX)
+            else:
+                await self._end(link, record)
+            await self.journal.advance()
+            self._note_queue()
 
-    async def _write(self, connection: TrioConnection, batch: Batch) -> None:
-        assert self.stats.session_id is not None
-        began_s = trio.current_time()
-        with trio.fail_after(WRITE_S_MAX):
-            await self._prepare(connection, batch)
-            lexicon = self._lexicons.learn(batch.frames)
-            await write_batch(
-                connection,
-                self.stats.session_id,
-                batch,
-                self._market_ids,
-                lexicon,
-                is_lexicon_stored=lexicon.number == self._stored_lexicon,
-            )
-        self._stored_lexicon = lexicon.number
-        self._note_written(batch, (trio.current_time() - began_s) * 1000)
+    def _may_leave_spooled(self) -> bool:
+        return self.stats.is_spooled and (self._is_last or self.stopping.is_set())
 
-    async def _prepare(self, connection: TrioConnection, batch: Batch) -> None:
-        """Numbers for new markets, and partitions for days that nobody foresaw (a clock that jumped)."""
-        unknown = batch.market_tickers - self._market_ids.keys()
-        if unknown:
-            self._market_ids.update(await fetch_market_ids(connection, sorted(unknown)))
-        for day in batch.days - self._known_days:
-            await ensure_partitions(connection, day, day)
-            self._known_days.add(day)
+    # What others see of it.
+
+    def _note_queue(self) -> None:
+        self.stats.queued_frames = self.waiting_frames
+        self.stats.spooled_frames = self.journal.waiting_frames
 
     def _note_written(self, batch: Batch, write_ms: float) -> None:
         rows = len(batch.facts)
@@ -142,10 +224,11 @@ class SessionWriter:
         self.stats.write_ms_last = write_ms
         self.stats.write_ms_max = max(write_ms, self.stats.write_ms_max or 0.0)
         self.state.rows_written += rows
+        self.stats.ages.note_committed(batch.frames, self.clock())
         self.state.store.turn(StorePhase.AVAILABLE, self.clock())
 
     def _note_failure(self, failure: BaseException) -> None:
-        reason = str(failure) or f"no answer within {WRITE_S_MAX:g} s"
+        reason = str(failure) or "no answer in time"
         self.state.store.write_failures += 1
         self.state.store.turn(StorePhase.AWAY, self.clock(), reason)
         _log.warning("write failed, will be tried again", session=self.stats.session_id, reason=reason)

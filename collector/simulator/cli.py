@@ -19,10 +19,11 @@ from collector.simulator.faults import parse_fault
 from collector.simulator.server import Simulator, SimulatorSettings, open_simulator
 
 FAULTS_HELP = """
-Faults: drop@N duplicate@N reorder@N garble@N cut@N silent@N strike at the N-th data frame of each
-subscription (append xK: K times in all); drop=P duplicate=P reorder=P garble=P cut=P strike with that
-probability; mute=CHANNEL@N, cut-every=SECONDS, refuse=STATUS, refuse=STATUSxK, error=CODE@N (10, 25: ends the
-subscription after frame N; 18, 26, 27: answers command N), market-limit=K, command-rate=R, empty-at-close.
+Faults: drop@N duplicate@N reorder@N garble@N skew@N cut@N silent@N strike at the N-th data frame of each
+subscription (append xK: K times in all); drop=P duplicate=P reorder=P garble=P skew=P cut=P strike with that
+probability (skew: a change of a level says one contract more than it should); mute=CHANNEL@N,
+cut-every=SECONDS, refuse=STATUS, refuse=STATUSxK, error=CODE@N (10, 25: ends the subscription after frame N;
+18, 26, 27: answers command N), market-limit=K, command-rate=R, empty-at-close.
 """
 
 

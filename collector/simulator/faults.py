@@ -6,18 +6,22 @@ runs; each question is answered with the faults of that moment.
 
 How they are written (`N` counts data frames of a subscription from 1, `P` is a probability):
 
-    drop@N duplicate@N reorder@N garble@N cut@N silent@N      at the N-th data frame of each subscription
-    drop@NxK ...                                              the same, K times in all and then no more
-    drop=P duplicate=P reorder=P garble=P cut=P               at any data frame, with that probability
-    mute=CHANNEL@N       that subscription is silent from its N-th frame on, pings go on
+    drop@N duplicate@N reorder@N garble@N skew@N cut@N silent@N    at the N-th data frame of a subscription
+    drop@NxK ...                                                   the same, K times in all and then no more
+    drop=P duplicate=P reorder=P garble=P skew=P cut=P             at any data frame, with that probability
+    mute=CHANNEL@N       that subscription is silent from its N-th frame on, answers included; pings go on
     cut-every=SECONDS    every connection is cut that often
     refuse=STATUS        the handshake is refused with that HTTP status; refuse=STATUSxK the first K times
     error=CODE@N         10, 25: ends the subscription after its N-th frame; 18, 26, 27: answers command N
     market-limit=K       a subscription to more than K markets is answered with error 26
     command-rate=R       more than R commands within a second are answered with error 27
     empty-at-close       an empty snapshot when a market is at its end
+
+`skew` strikes the books only: a change of a level says one contract more than it should, and nothing else
+about the frame is wrong. Other frames of the books pass it unchanged.
 """
 
+import decimal
 import random
 import re
 import typing
@@ -25,15 +29,18 @@ import typing
 import attrs
 
 from collector.errors import ConfigError
+from collector.simulator.subscription import BOOK_CHANNEL
 
-FRAME_FAULTS = frozenset({"drop", "duplicate", "reorder", "garble", "cut"})
+FRAME_FAULTS = frozenset({"drop", "duplicate", "reorder", "garble", "skew", "cut"})
+# By how many contracts a skewed change is off.
+SKEW_CONTRACTS = decimal.Decimal("1.00")
 TERMINAL_CODES = frozenset({10, 25})
 ANSWER_CODES = frozenset({18, 26, 27})
 
 _AT = re.compile(
-    r"(?P<kind>drop|duplicate|reorder|garble|cut|silent)@(?P<at>[1-9]\d*)(?:x(?P<times>[1-9]\d*))?"
+    r"(?P<kind>drop|duplicate|reorder|garble|skew|cut|silent)@(?P<at>[1-9]\d*)(?:x(?P<times>[1-9]\d*))?"
 )
-_SHARE = re.compile(r"(?P<kind>drop|duplicate|reorder|garble|cut)=(?P<share>[01](?:\.\d+)?|\.\d+)")
+_SHARE = re.compile(r"(?P<kind>drop|duplicate|reorder|garble|skew|cut)=(?P<share>[01](?:\.\d+)?|\.\d+)")
 _MUTE = re.compile(r"(?P<kind>mute)=(?P<channel>[a-z0-9_]+)@(?P<at>[1-9]\d*)(?:x(?P<times>[1-9]\d*))?")
 _EVERY = re.compile(r"(?P<kind>cut-every)=(?P<seconds>\d+(?:\.\d+)?)")
 _REFUSE = re.compile(r"(?P<kind>refuse)=(?P<number>[345]\d\d)(?:x(?P<times>[1-9]\d*))?")
@@ -42,7 +49,9 @@ _LIMIT = re.compile(r"(?P<kind>market-limit|command-rate)=(?P<number>[1-9]\d*)")
 _PLAIN = re.compile(r"(?P<kind>empty-at-close)")
 _FORMS = (_AT, _SHARE, _MUTE, _EVERY, _REFUSE, _ERROR, _LIMIT, _PLAIN)
 
-Act = typing.Literal["drop", "duplicate", "reorder", "garble", "cut", "silent", "mute", "error"]
+_DELTA_FP = re.compile(rb'"delta_fp":"(-?\d+\.\d+)"')
+
+Act = typing.Literal["drop", "duplicate", "reorder", "garble", "skew", "cut", "silent", "mute", "error"]
 
 
 @attrs.define(eq=False)
@@ -94,7 +103,7 @@ def _build(parts: dict[str, str | None], text: str) -> Fault:
         kind=parts["kind"] or "",
         at=_whole(parts.get("at")),
         share=float(share) if share else None,
-        channel=parts.get("channel"),
+        channel=BOOK_CHANNEL if parts["kind"] == "skew" else parts.get("channel"),
         seconds=float(seconds) if seconds else None,
         number=_whole(parts.get("number")),
         times=_whole(parts.get("times")),
@@ -204,3 +213,12 @@ class Faults:
             half = frame[: len(frame) // 2].decode("utf-8", "ignore")
             return half.encode()
         return frame.replace(b":", b";", 1)
+
+
+def skew(frame: bytes) -> bytes:
+    """Make a change of a level say more than it should; any other frame stays as it is."""
+    match = _DELTA_FP.search(frame)
+    if match is None:
+        return frame
+    size = decimal.Decimal(match.group(1).decode()) + SKEW_CONTRACTS
+    return b'%b"delta_fp":"%b"%b' % (frame[: match.start()], str(size).encode(), frame[match.end() :])

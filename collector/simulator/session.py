@@ -19,7 +19,7 @@ from collector.clock import WallClock
 from collector.simulator.access import AccessKey, Refusal, refused_with
 from collector.simulator.account import Account
 from collector.simulator.exchange import Answer, ConnectionState, error_reply, read_command
-from collector.simulator.faults import TERMINAL_CODES, Faults, Stroke
+from collector.simulator.faults import TERMINAL_CODES, Faults, Stroke, skew
 from collector.simulator.floor import Floor
 from collector.simulator.subscription import Subscription
 from collector.simulator.wire import Wire
@@ -125,6 +125,8 @@ class Session:
         acts = {stroke.act for stroke in strokes}
         if "mute" in acts:
             subscription.muted = True
+        if "skew" in acts:
+            frame = skew(frame)
         if "garble" in acts:
             frame = self._faults.garble(frame)
         if "reorder" in acts and "drop" not in acts and subscription.held is None:

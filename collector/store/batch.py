@@ -12,6 +12,7 @@ from uuid import UUID
 from attrs import frozen
 
 from collector.protocol.facts import (
+    AuditFact,
     DeltaFact,
     Fact,
     FrameCounts,
@@ -180,6 +181,7 @@ async def write_batch(
                 data = encode_raw_block(block, session_id)
                 await _copy(connection, "rl_raw_blocks", RAW_BLOCK_COLUMNS, data)
             await _insert_gaps(connection, session_id, batch.facts)
+            await _insert_audits(connection, session_id, batch.facts)
             await _insert_rejects(connection, session_id, batch.facts)
             await _count_in_session(connection, session_id, batch)
     return True
@@ -192,8 +194,8 @@ async def _enter_ledger(
     cursor = await connection.execute(
         "INSERT INTO rl_write_ledger (session_id, batch_number, first_frame, last_frame, delta_frames,"
         " snapshot_frames, trade_frames, control_frames, stale_frames, rejected_frames, delta_rows,"
-        " snapshot_rows, trade_rows, gap_rows, reject_rows, checksum)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        " snapshot_rows, trade_rows, gap_rows, reject_rows, audit_rows, checksum)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
         " ON CONFLICT DO NOTHING RETURNING batch_number",
         (
             session_id,
@@ -211,6 +213,7 @@ async def _enter_ledger(
             _count(batch.facts, TradeFact),
             _count(batch.facts, GapFact),
             _count(batch.facts, RejectFact),
+            _count(batch.facts, AuditFact),
             checksum_of(b"") if block is None else block.checksum,
         ),
     )
@@ -253,7 +256,7 @@ async def _insert_gaps(connection: TrioConnection, session_id: int, facts: Seque
         if isinstance(fact, GapFact):
             await connection.execute(
                 "INSERT INTO rl_orderbook_gaps (session_id, sid, expected, received, detected_us,"
-                " frame_number, cause, market_ticker) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                " frame_number, cause, market_ticker, channel) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 (
                     session_id,
                     fact.sid,
@@ -263,8 +266,27 @@ async def _insert_gaps(connection: TrioConnection, session_id: int, facts: Seque
                     fact.frame_number,
                     fact.cause,
                     fact.market_ticker,
+                    fact.channel,
                 ),
             )
+
+
+async def _insert_audits(connection: TrioConnection, session_id: int, facts: Sequence[Fact]) -> None:
+    audits = [fact for fact in facts if isinstance(fact, AuditFact)]
+    if audits:
+        await connection.execute(
+            "INSERT INTO rl_orderbook_audits (session_id, market_ticker, sequence_number, received_us,"
+            " is_match, first_difference) SELECT %s, a.* FROM"
+            " unnest(%s::text[], %s::bigint[], %s::bigint[], %s::boolean[], %s::text[]) a",
+            (
+                session_id,
+                [audit.market_ticker for audit in audits],
+                [audit.sequence_number for audit in audits],
+                [audit.received_us for audit in audits],
+                [audit.is_match for audit in audits],
+                [audit.first_difference for audit in audits],
+            ),
+        )
 
 
 async def _insert_rejects(connection: TrioConnection, session_id: int, facts: Sequence[Fact]) -> None:

@@ -31,6 +31,7 @@ from collector.errors import StoreError
 from collector.observe.hub import STREAMS, LiveHub, Mailbox, Stream
 from collector.observe.logs import get_logger
 from collector.observe.state import RecorderState
+from collector.web.data_health import SESSIONS_DEFAULT, SESSIONS_MAX, ConnectStore, DataHealthDesk
 from collector.web.health import health_json
 from collector.web.messages import (
     BookData,
@@ -119,6 +120,7 @@ class _Routes:
     allowed_origins: frozenset[str]
     flush: Callable[[], Awaitable[int]]
     registry: CollectorRegistry
+    data_health: DataHealthDesk
     page: dict[str, bytes]
 
     async def health(self) -> Response:
@@ -128,6 +130,15 @@ class _Routes:
     async def live(self) -> Response:
         """Whether the event loop turns: that this is answered is the answer."""
         return _json({"status": "ok"})
+
+    async def data(self) -> Response:
+        """Whether the recording itself is good, by the database."""
+        text = request.args.get("sessions", str(SESSIONS_DEFAULT))
+        sessions = int(text) if text.isascii() and text.isdigit() and len(text) <= 3 else 0
+        if not 1 <= sessions <= SESSIONS_MAX:
+            return _error(400, "bad_sessions", f"sessions is a number from 1 to {SESSIONS_MAX}")
+        health = await self.data_health.ask(sessions)
+        return _json(health.as_json(), health.status_code)
 
     async def status(self) -> Response:
         hub = self.hub
@@ -266,11 +277,13 @@ def make_app(
     admin_token: str | None,
     allowed_origins: tuple[str, ...],
     flush: Callable[[], Awaitable[int]],
+    connect_store: ConnectStore | None = None,
 ) -> WebApp:
     """
     The app over a state and a hub, which it teaches its JSON.
 
-    `flush` writes what waits now, and tells how many frames that was.
+    `flush` writes what waits now, and tells how many frames that was; `connect_store` opens a connection to
+    the database, which is asked how the recording stands.
     """
     app = WebApp("collector.web", static_folder=None)
     app.hub = hub
@@ -283,6 +296,7 @@ def make_app(
         frozenset(allowed_origins),
         flush,
         make_registry(state, hub),
+        DataHealthDesk(connect_store),
         {file.name: file.read_bytes() for file in _PAGE.iterdir() if file.suffix in _MEDIA_TYPES},
     )
     get, post = ["GET"], ["POST"]
@@ -290,6 +304,7 @@ def make_app(
     app.add_url_rule("/health", "health", routes.health, methods=get)
     app.add_url_rule("/rl/health", "rl_health", routes.health, methods=get)
     app.add_url_rule("/health/live", "live", routes.live, methods=get)
+    app.add_url_rule("/health/data", "data", routes.data, methods=get)
     app.add_url_rule("/rl/status", "status", routes.status, methods=get)
     app.add_url_rule("/rl/orderbook/snapshot", "snapshot", routes.snapshot, methods=get)
     app.add_url_rule("/rl/admin/flush", "flush", routes.flush_now, methods=post)

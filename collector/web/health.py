@@ -11,6 +11,11 @@ means that something which should be recorded is not; `degraded` that it is, wit
                                                    frames
     partitions   present, or not looked at yet     missing                       -
     event_loop   ticks in time                     ticks late                    -
+    spool        empty                             records wait for the          full; the disk does not
+                                                   database; damaged files       take what it should
+    message_age  messages come as old as ever      get older and older           -
+    clock        goes evenly                       was set; is behind the        -
+                                                   exchange's
 
 A quiet market is healthy: silence of a connection that lives is the exchange's business. Pure.
 """
@@ -19,7 +24,7 @@ from typing import Final, Literal
 
 from attrs import frozen
 
-from collector.observe.state import FeedPhase, FeedStatus, RecorderState, StorePhase
+from collector.observe.state import FeedPhase, FeedStatus, RecorderState, SessionStats, StorePhase
 from collector.web.times import iso_utc
 
 Verdict = Literal["ok", "degraded", "failed"]
@@ -30,6 +35,9 @@ RECONNECTING_S_MAX: Final = 60
 """The exchange's own restarts take seconds; a minute without data is worth waking somebody."""
 LOOP_LAG_MS_MAX: Final = 500.0
 """Half a tick: receive times would be off by as much."""
+
+CLOCK_STEP_S: Final = 600
+"""Long enough for somebody to see it; rows of that time have receive times by both clocks."""
 
 _RANKS: Final[dict[Verdict, int]] = {"ok": 0, "degraded": 1, "failed": 2}
 
@@ -75,6 +83,9 @@ def assess(state: RecorderState, now_us: int) -> Health:
         _assess_store(state, now_us),
         _assess_partitions(state),
         _assess_event_loop(state),
+        _assess_spool(state),
+        _assess_message_age(state),
+        _assess_clock(state, now_us),
     )
     return Health(_worst(components), components, feeds)
 
@@ -172,8 +183,7 @@ def _assess_store(state: RecorderState, now_us: int) -> Component:
         case StorePhase.AVAILABLE:
             return Component("store", "ok", "PostgreSQL takes what is written", store.since_us)
         case StorePhase.AWAY:
-            queued = sum(session.queued_frames for session in state.sessions)
-            why = f"PostgreSQL is away ({store.reason}): {queued} frames wait in memory"
+            why = f"PostgreSQL is away ({store.reason}): {_refuge(state)}"
             return Component("store", "degraded", why, store.since_us)
         case StorePhase.STARTING if _is_starting(state, now_us):
             return Component("store", "ok", f"starting: {store.reason}", state.started_us)
@@ -181,6 +191,64 @@ def _assess_store(state: RecorderState, now_us: int) -> Component:
             return Component(
                 "store", "failed", f"PostgreSQL was never reached: {store.reason}", state.started_us
             )
+
+
+def _refuge(state: RecorderState) -> str:
+    """Where frames wait while PostgreSQL is away."""
+    spool = state.spool
+    if spool.records and not spool.is_full and not spool.failure:
+        return "recording goes on into the spool"
+    queued = sum(session.queued_frames for session in state.sessions)
+    return f"{queued} frames wait in memory"
+
+
+def _assess_spool(state: RecorderState) -> Component:
+    spool = state.spool
+    if spool.is_full:
+        why = "spool full: raise RL_SPOOL_MAX_MB or bring the database back; receiving has stopped"
+        return Component("spool", "failed", why, spool.since_us)
+    if spool.failure:
+        return Component("spool", "failed", f"disk: {spool.failure}", spool.since_us)
+    whys: list[str] = []
+    if spool.records:
+        whys.append(f"{spool.records} records, {spool.bytes / 1e6:.1f} MB wait for the database")
+    if spool.damaged_files:
+        whys.append(f"{spool.damaged_files} damaged files were put aside: see the log for which")
+    if whys:
+        return Component("spool", "degraded", "; ".join(whys), spool.since_us)
+    return Component("spool", "ok", "empty", spool.since_us)
+
+
+def _assess_message_age(state: RecorderState) -> Component:
+    whys = [
+        f"messages of {session.feed_name} are getting older:"
+        f" {_seconds(session.age_trend.age_us)} behind, {_seconds(session.age_trend.best_us)} at best"
+        for session in _active(state)
+        if session.age_trend.is_alarming
+    ]
+    if whys:
+        return Component("message_age", "degraded", "; ".join(whys))
+    return Component("message_age", "ok", "messages do not get older")
+
+
+def _assess_clock(state: RecorderState, now_us: int) -> Component:
+    ahead_us = max((session.age_trend.ahead_us for session in _active(state)), default=0)
+    if ahead_us:
+        why = f"the exchange's times are ahead of ours by {_seconds(ahead_us)}: check NTP"
+        return Component("clock", "degraded", why)
+    clock = state.wall_clock
+    if clock.steps and abs(now_us - clock.last_step_us) < CLOCK_STEP_S * 1_000_000:
+        why = f"the clock was set by {clock.last_size_us / 1e6:+.1f} s: check NTP"
+        return Component("clock", "degraded", why, clock.last_step_us)
+    return Component("clock", "ok", "goes evenly")
+
+
+def _active(state: RecorderState) -> list[SessionStats]:
+    return [session for session in state.sessions if session.status == "active"]
+
+
+def _seconds(age_us: int | None) -> str:
+    return f"{(age_us or 0) / 1e6:.1f} s"
 
 
 def _assess_partitions(state: RecorderState) -> Component:

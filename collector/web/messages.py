@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 from attrs import frozen
 
-from collector.observe.state import FeedPhase, RecorderState, SessionStats
+from collector.observe.state import FeedPhase, RecorderState, SessionStats, SpoolStatus, as_ms
 from collector.protocol.book import asks_of
 from collector.protocol.facts import DeltaFact, SnapshotFact
 from collector.protocol.messages import Levels
@@ -192,6 +192,15 @@ def stats(state: RecorderState, clients: int) -> dict[str, object]:
         "sessions": [session_data(session) for session in list(state.sessions)[-STATS_SESSIONS_MAX:]],
         "write_ms_last": None if session is None else _rounded(session.write_ms_last),
         "write_ms_max": _write_ms_max(state),
+        "ages_ms": {
+            name: {"p50": ages.recent_ms(0.5), "p99": ages.recent_ms(0.99)}
+            for name, ages in state.age_sums().items()
+        },
+        "growing_ages": growing_ages(state),
+        "clock": clock_data(state),
+        "audits": state.audits,
+        "audit_mismatches": state.audit_mismatches,
+        "spool": spool_data(state.spool),
         "message_age_ms": None if last_message_us is None else max(0, now_us - last_message_us) // 1000,
         "database": {
             "phase": state.store.phase.value,
@@ -238,9 +247,50 @@ def session_data(session: SessionStats) -> dict[str, object]:
         "rows_written": session.rows_written,
         "batches": session.batches,
         "gaps": session.gaps,
+        "audits": session.audits,
+        "audit_mismatches": session.audit_mismatches,
         "write_ms_last": _rounded(session.write_ms_last),
         "write_ms_max": _rounded(session.write_ms_max),
         "is_safe": session.is_safe,
+    }
+
+
+def growing_ages(state: RecorderState) -> list[dict[str, object]]:
+    """The feeds whose messages get older and older."""
+    return [
+        {
+            "feed": session.feed_name,
+            "age_ms": as_ms(session.age_trend.age_us),
+            "best_ms": as_ms(session.age_trend.best_us),
+        }
+        for session in state.sessions
+        if session.status == "active" and session.age_trend.is_alarming
+    ]
+
+
+def clock_data(state: RecorderState) -> dict[str, object]:
+    """How often the wall clock was set; the newest time and size are null before the first."""
+    clock = state.wall_clock
+    return {
+        "steps": clock.steps,
+        "last_step": iso_utc(clock.last_step_us) if clock.steps else None,
+        "last_size_ms": as_ms(clock.last_size_us) if clock.steps else None,
+    }
+
+
+def spool_data(spool: SpoolStatus) -> dict[str, object]:
+    """What waits on disk for the database."""
+    return {
+        "bytes": spool.bytes,
+        "bytes_max": spool.bytes_max,
+        "records": spool.records,
+        "sessions": spool.sessions,
+        "torn_records": spool.torn_records,
+        "damaged_files": spool.damaged_files,
+        "drained_records": spool.drained_records,
+        "is_full": spool.is_full,
+        "failure": spool.failure,
+        "since": iso_utc(spool.since_us),
     }
 
 

@@ -119,6 +119,7 @@ async def run_stats_ticks(state: RecorderState, hub: LiveHub) -> None:
         await wait_for_tick(began_s, TICK_S)
         state.loop_lag_ms = max(0.0, trio.current_time() - due_s) * 1000
         state.note_tick()
+        _watch_times(state)
         for session in active:
             if session.status != "active":
                 # Its books are unknown from now on, and no message of the exchange says so.
@@ -126,6 +127,21 @@ async def run_stats_ticks(state: RecorderState, hub: LiveHub) -> None:
         active = [session for session in state.sessions if session.status == "active"]
         if hub.clients:
             hub.publish_stats(stats_text(state, hub.clients))
+
+
+def _watch_times(state: RecorderState) -> None:
+    """Log once when the wall clock was set, and when messages begin or cease to get older."""
+    now_s = trio.current_time()
+    # The clock first: when it was set, ages that seem to grow have not grown.
+    size_us = state.note_clock(now_s)
+    if size_us:
+        _log.warning("clock_was_set", seconds=round(size_us / 1e6, 3))
+    for session, change in state.note_trends(now_s):
+        trend = session.age_trend
+        _log.warning(
+            f"growing_age_{change}", feed=session.feed_name, session=session.session_id,
+            age_us=trend.age_us, best_us=trend.best_us,
+        )  # fmt: skip
 
 
 def _make_config(sockets: list[socket.socket], sends: Sends) -> WebConfig:

@@ -4,7 +4,8 @@ The JSON for operators: everything that the recorder knows about itself, per mar
 Secrets are not in the recorder's state, so they can't be here. Pure.
 """
 
-from collector.observe.state import RecorderState
+from collector.observe.ages import quantile_us
+from collector.observe.state import RecorderState, SessionStats, as_ms
 from collector.protocol.facts import GapFact, RejectFact
 from collector.protocol.units import PRICE_E4_MAX, format_cents
 from collector.web.health import health_json
@@ -53,7 +54,7 @@ def status_json(state: RecorderState, clients: int, clients_ever: int, dropped: 
             }
             for feed in state.feeds
         ],
-        "sessions": [session_data(session) for session in state.sessions],
+        "sessions": [session_data(session) | {"ages_ms": _ages_data(session)} for session in state.sessions],
         "markets": [market_data(ticker, books.get(ticker), now_us) for ticker in state.tickers],
         "recent_gaps": [_gap_data(gap) for gap in state.recent_gaps],
         "recent_rejects": [_reject_data(reject) for reject in state.recent_rejects],
@@ -88,6 +89,22 @@ def market_data(ticker: str, book: CurrentBook | None, now_us: int) -> dict[str,
         "last_change": iso_utc(market.received_us),
         "age_ms": max(0, now_us - market.received_us) // 1000,
     }
+
+
+def _ages_data(session: SessionStats) -> dict[str, object]:
+    """A session's message ages: quantiles in milliseconds, of its whole time and of the last minute."""
+    found: dict[str, object] = {}
+    for name, histogram in session.ages.by_name.items():
+        every, recent = histogram.all(), histogram.recent()
+        found[name] = {
+            "messages": sum(every),
+            "ahead": histogram.ahead,
+            "p50": as_ms(quantile_us(every, 0.5)),
+            "p99": as_ms(quantile_us(every, 0.99)),
+            "p50_last_minute": as_ms(quantile_us(recent, 0.5)),
+            "p99_last_minute": as_ms(quantile_us(recent, 0.99)),
+        }
+    return found
 
 
 def _gap_data(gap: GapFact) -> dict[str, object]:

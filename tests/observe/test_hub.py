@@ -74,6 +74,17 @@ def test_publish_without_readers_encodes_nothing() -> None:
     assert mailbox.waiting == 0
 
 
+async def test_checkpoints_are_for_the_recording_alone() -> None:
+    """The book that is written out at the begin of an hour tells a reader along nothing new."""
+    recorder, session = running_recorder("A")
+    attach(recorder)
+    mailbox = recorder.hub.join(BOOKS)
+    await take(mailbox)
+    recorder.now_us += 3_600_000_000
+    recorder.fold(session, delta("A", 2))
+    assert await take(mailbox) == [("orderbook_delta", "A", 2)]
+
+
 async def test_each_message_is_encoded_once() -> None:
     """Ten clients share one encoding of a delta."""
     recorder, session = running_recorder("A")

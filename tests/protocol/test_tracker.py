@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.protocol.facts import (
+    AuditFact,
     DeltaFact,
     Fact,
     FrameCounts,
@@ -91,7 +92,7 @@ def test_hole_makes_all_books_of_its_sid_unknown_until_their_snapshots() -> None
         snapshot_text("A", 1), snapshot_text("B", 2), delta_text("A", 5, "0.5000", "1.00")
     )
 
-    assert gaps(facts) == [GapFact(1, 3, 5, RECEIVED_US + 3000, 3, "sequence")]
+    assert gaps(facts) == [GapFact(1, 3, 5, RECEIVED_US + 3000, 3, "sequence", None, "orderbook_delta")]
     assert tracker.lost_markets() == ["A", "B"]
     assert len(of_kind(facts, DeltaFact)) == 1
 
@@ -112,6 +113,22 @@ def test_hole_in_the_trades_leaves_books_alone() -> None:
 
     assert [(gap.sid, gap.expected, gap.received) for gap in gaps(facts)] == [(2, 2, 3)]
     assert tracker.lost_markets() == []
+
+
+@pytest.mark.parametrize(
+    ("said", "channel"),
+    [
+        ([subscribed_text("trade", 2)], "trade"),
+        ([], None),
+        ([subscribed_text("odd\0name", 2)], None),
+        ([snapshot_text("A", 1, sid=2)], "orderbook_delta"),
+    ],
+)
+def test_hole_names_the_channel_of_its_subscription(said: list[str], channel: str | None) -> None:
+    """What `subscribed` said, or what a frame of books shows; nothing where that was never heard."""
+    _, facts, _ = process(*said, trade_text("A", 7))
+
+    assert [gap.channel for gap in gaps(facts)] == [channel]
 
 
 def test_first_snapshot_missing() -> None:
@@ -224,6 +241,27 @@ def test_late_answer_on_a_dead_subscription_makes_no_book_exact() -> None:
     )
 
     assert len(of_kind(facts, SnapshotFact)) == 2
+    assert tracker.lost_markets() == ["A"]
+    assert [(gap.cause, gap.market_ticker, gap.expected, gap.received) for gap in gaps(facts)] == [
+        ("buffer_overflow", None, 3, None),
+        ("after_end", "A", 4, 4),
+    ]
+    assert isinstance(facts[-1], GapFact), "a reader of the rows sees it behind the snapshot"
+    assert of_kind(facts, AuditFact) == []
+
+
+def test_late_answer_takes_back_what_the_next_subscription_has_given() -> None:
+    """It replaces a book that was exact by an older one, so that is unknown, and asked for again."""
+    tracker, facts, _ = process(
+        snapshot_text("A", 1),
+        error_text(25, sid=1, seq=2),
+        subscribed_text("orderbook_delta", 3),
+        snapshot_text("A", 1, sid=3, yes={"0.4500": "2.00"}),
+        snapshot_text("A", 3, command_id=4),
+        markets=["A"],
+    )
+
+    assert [gap.cause for gap in gaps(facts)] == ["buffer_overflow", "after_end"]
     assert tracker.lost_markets() == ["A"]
 
 

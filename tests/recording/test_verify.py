@@ -74,10 +74,9 @@ SPOILS = {
     "a lost block": ("DELETE FROM rl_raw_blocks WHERE first_frame = 1", "is missing"),
     "a ledger's count": (
         "UPDATE rl_write_ledger SET delta_frames = delta_frames - 1, control_frames ="
-        " control_frames + 1 WHERE batch_number = 2",
-        "batch 2",
+        " control_frames + 1 WHERE batch_number = 1",
+        "batch 1",
     ),
-    "a lost ledger row": ("DELETE FROM rl_write_ledger WHERE batch_number = 2", "batch 2 is missing"),
     "a session's count": ("UPDATE rl_orderbook_sessions SET deltas = deltas + 1", "session's counts"),
     "a lost lexicon": ("DELETE FROM rl_raw_lexicons", "can't be read"),
 }

@@ -6,6 +6,7 @@ What it has recorded is read back with SQL and compared with the simulator's own
 
 import json
 import random
+import tempfile
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
@@ -51,6 +52,7 @@ def settings_for(simulator: Simulator, database_url: str, **changes: Any) -> Set
             "RL_ADMIN_TOKEN": "a-token-for-tests",
             "DATABASE_URL": database_url,
             "HOST": "127.0.0.1",
+            "RL_SPOOL_DIR": tempfile.mkdtemp(prefix="spool-"),
         }
     )
     settings = attrs.evolve(settings, port=0, is_simulated=True)

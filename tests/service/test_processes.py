@@ -23,6 +23,7 @@ def run_environ(env_file: Path, database_url: str) -> dict[str, str]:
         "HOST": "127.0.0.1",
         "PORT": "18731",
         "RL_LOG_FORMAT": "json",
+        "RL_SPOOL_DIR": str(env_file.parent / "spool"),
     }
 
 
@@ -72,13 +73,63 @@ def test_killed_recorder_is_found_dead_by_the_next(tmp_path: Path, database_url:
         assert query(database_url, "SELECT status FROM rl_orderbook_sessions") == [("active",)]
         with program("run", environ=environ) as collector:
             collector.wait_for_line('"connected"')
-            statuses = query(
-                database_url, "SELECT status, end_reason FROM rl_orderbook_sessions WHERE session_id = 1"
-            )
+            ending = "SELECT status, end_reason FROM rl_orderbook_sessions WHERE session_id = 1"
+            while query(database_url, ending) == [("active", None)]:
+                time.sleep(0.05)
             assert collector.stop() == 0
-    assert statuses == [("error", "recorder_died")]
+    assert query(database_url, ending) == [("error", "recorder_died")]
     recorded = list(raw_frames(database_url).values())
     assert recorded[0] == sent_by_connection(account)[0][: len(recorded[0])]
+
+
+def test_killed_while_spooling(tmp_path: Path, database_url: str, refusing_port: int) -> None:
+    """What was on the disk when a recorder without its database was killed, the next start brings in."""
+    env_file, account = tmp_path / "sim.env", tmp_path / "account.ndjson"
+    flow = ("--markets", "10", "--rate", "1000", "--write-env", str(env_file), "--account", str(account))
+    with program("simulate", *flow) as simulator:
+        simulator.wait_for_line("simulated exchange on")
+        environ = run_environ(env_file, database_url)
+        nowhere = f"postgresql://postgres@127.0.0.1:{refusing_port}/postgres"
+        with program("run", environ={**environ, "DATABASE_URL": nowhere}) as collector:
+            while sum(path.stat().st_size for path in tmp_path.glob("spool/*.spool")) < 50_000:
+                assert collector.process.poll() is None, "".join(collector.lines)
+                time.sleep(0.05)
+            collector.stop(signal.SIGKILL)
+        with program("run", environ=environ) as collector:
+            collector.wait_for_line("brought in from the spool")
+            assert collector.stop() == 0
+    assert not list(tmp_path.glob("spool/*.spool"))
+    endings = query(database_url, "SELECT status, end_reason FROM rl_orderbook_sessions ORDER BY started_us")
+    assert (len(endings), endings[0][0]) == (2, "error")
+    assert endings[0][1].startswith("recorder_died")
+    first = next(iter(raw_frames(database_url).values()))
+    sent = sent_by_connection(account)
+    assert any(len(first) > 1000 and first == frames[: len(first)] for frames in sent)
+    with program("verify", environ={"DATABASE_URL": database_url}) as verify:
+        assert verify.process.wait(60) == 0
+
+
+def test_stop_without_a_database_loses_nothing(tmp_path: Path, database_url: str, refusing_port: int) -> None:
+    """Stopped while PostgreSQL is away: exit status 0 within seconds, and the next start has every frame."""
+    env_file, account = tmp_path / "sim.env", tmp_path / "account.ndjson"
+    flow = ("--markets", "10", "--rate", "1000", "--write-env", str(env_file), "--account", str(account))
+    with program("simulate", *flow) as simulator:
+        simulator.wait_for_line("simulated exchange on")
+        environ = run_environ(env_file, database_url)
+        nowhere = f"postgresql://postgres@127.0.0.1:{refusing_port}/postgres"
+        with program("run", environ={**environ, "DATABASE_URL": nowhere}) as collector:
+            collector.wait_for_line('"connected"')
+            time.sleep(1)
+            assert collector.stop() == 0, "".join(collector.lines)
+        assert simulator.stop() == 0
+    environ["KALSHI_WS_URL"] = f"ws://127.0.0.1:{refusing_port}"
+    with program("run", environ=environ) as collector:
+        collector.wait_for_line("brought in from the spool")
+        assert collector.stop() == 0
+    assert list(raw_frames(database_url).values()) == sent_by_connection(account)
+    assert query(database_url, "SELECT status, end_reason FROM rl_orderbook_sessions") == [
+        ("closed", "recorder stopped")
+    ]
 
 
 def test_demo_runs_with_nothing_to_configure(tmp_path: Path) -> None:

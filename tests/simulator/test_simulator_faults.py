@@ -6,7 +6,7 @@ import random
 import pytest
 
 from collector.errors import ConfigError
-from collector.simulator.faults import Fault, Faults, parse_fault
+from collector.simulator.faults import Fault, Faults, parse_fault, skew
 
 
 def faults_of(*specs: Fault | str) -> Faults:
@@ -20,6 +20,8 @@ def faults_of(*specs: Fault | str) -> Faults:
         "duplicate@20x3",
         "reorder=0.5",
         "garble=1",
+        "skew@30x1",
+        "skew=0.2",
         "cut@7",
         "cut=.01",
         "cut-every=2.5",
@@ -97,6 +99,22 @@ def test_a_garbled_frame_is_text_but_not_json(seed: int) -> None:
     garbled = Faults((), random.Random(seed)).garble(frame).decode()
     with pytest.raises(json.JSONDecodeError):
         json.loads(garbled)
+
+
+@pytest.mark.parametrize(("sent", "arrives"), [("-5.00", "-4.00"), ("12.34", "13.34"), ("-1.00", "0.00")])
+def test_a_skewed_change_is_off_by_a_contract(sent: str, arrives: str) -> None:
+    """Nothing but the size is touched, so that the frame is as good as any other."""
+    frame = b'{"type":"orderbook_delta","sid":1,"seq":7,"msg":{"delta_fp":"%b","side":"no"}}\n'
+    assert skew(frame % sent.encode()) == frame % arrives.encode()
+
+
+def test_what_is_no_change_of_a_level_is_not_skewed() -> None:
+    """A snapshot passes as it is, and the other channels are never struck."""
+    frame = b'{"type":"orderbook_snapshot","sid":1,"seq":1,"msg":{"yes_dollars_fp":[["0.4500","1.00"]]}}\n'
+    assert skew(frame) == frame
+    faults = faults_of("skew@2")
+    assert faults.strokes("trade", 2) == []
+    assert [stroke.act for stroke in faults.strokes("orderbook_delta", 2)] == ["skew"]
 
 
 def test_faults_can_be_changed() -> None:

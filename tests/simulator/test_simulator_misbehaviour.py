@@ -123,8 +123,24 @@ async def test_a_silent_connection_stays_up(tape: pathlib.Path) -> None:
         assert simulator.connected == (1,)
 
 
+async def test_a_skewed_change_is_off_by_one_contract_and_keeps_its_number(tape: pathlib.Path) -> None:
+    """skew@N changes one frame's size; the exchange's own book, and so the next snapshot, is not skewed."""
+    async with open_simulator(settings(tape)) as simulator, connect(simulator) as client:
+        await client.subscribe(["M"])
+        sound = await client.receive_many(6)
+    async with open_simulator(settings(tape, "skew@3x1")) as simulator, connect(simulator) as client:
+        await client.subscribe(["M"])
+        skewed = await client.receive_many(6)
+
+    assert numbers(skewed, 1) == numbers(sound, 1)
+    (before, after), *others = [pair for pair in zip(sound, skewed, strict=True) if pair[0] != pair[1]]
+    assert others == []
+    assert float(after["msg"]["delta_fp"]) == float(before["msg"]["delta_fp"]) + 1
+    assert {**after["msg"], "delta_fp": ""} == {**before["msg"], "delta_fp": ""}
+
+
 async def test_a_mute_subscription_leaves_the_others(tape: pathlib.Path) -> None:
-    """mute=CHANNEL@N silences one subscription from its N-th frame on; the connection answers as before."""
+    """mute=CHANNEL@N silences one subscription from its N-th frame on, answers included, and nothing else."""
     async with (
         open_simulator(settings(tape, "mute=orderbook_delta@3")) as simulator,
         connect(simulator) as client,
@@ -133,6 +149,10 @@ async def test_a_mute_subscription_leaves_the_others(tape: pathlib.Path) -> None
         frames = await client.receive_many(7)
         assert numbers(frames, 1) == [1, 2]
         assert numbers(frames, 2) == [1, 2, 3]
+        for command_id, action in enumerate(("get_snapshot", "add_markets"), 7):
+            await client.command(
+                command_id, "update_subscription", sids=[1], market_tickers=["M"], action=action
+            )
         await client.command(9, "list_subscriptions")
         assert len((await client.receive())["msg"]) == 2
 

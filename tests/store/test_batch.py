@@ -86,6 +86,35 @@ def rows(url: str, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query.encode()).fetchall()
 
 
+async def test_audits_and_the_channel_of_a_gap(database_url: str) -> None:
+    """Each verdict is a row, counted in the ledger; a gap names the channel of its subscription."""
+    texts = (
+        snapshot_text("A", 1, yes={"0.4500": "1.00"}),
+        snapshot_text("A", 2, yes={"0.4500": "1.00"}, command_id=4),
+        snapshot_text("A", 3, yes={"0.4500": "3.00"}, command_id=5),
+        subscribed_text("trade", 2),
+        trade_text("B", 2),
+        trade_text("B", 9, sid=3),
+    )
+    frames = FeedTracker.of_markets(["A", "B"]).process(received(*texts))
+    async with ready(database_url) as (connection, session_id, market_ids):
+        assert await write_batch(connection, session_id, batch_of(frames), market_ids)
+        assert not await write_batch(connection, session_id, batch_of(frames), market_ids)
+
+    assert rows(database_url, "SELECT * FROM rl_orderbook_audits ORDER BY sequence_number") == [
+        (session_id, "A", 2, RECEIVED_US + 2000, True, None),
+        (session_id, "A", 3, RECEIVED_US + 3000, False, "yes 4500: book 100, exchange 300"),
+    ]
+    assert rows(database_url, "SELECT audit_rows, gap_rows FROM rl_write_ledger") == [(2, 3)]
+    assert rows(
+        database_url, "SELECT cause, market_ticker, channel FROM rl_orderbook_gaps ORDER BY frame_number"
+    ) == [
+        ("audit_mismatch", "A", "orderbook_delta"),
+        ("sequence", None, "trade"),
+        ("sequence", None, None),
+    ]
+
+
 async def test_each_kind_of_row(database_url: str) -> None:
     """Deltas, snapshots, trades, gaps and rejects read back under their names as they were received."""
     frames = FeedTracker.of_markets(["A", "B"]).process(received(*TEXTS))

@@ -22,6 +22,7 @@ from collector.observe.state import FeedPhase, FeedStatus, RecorderState, Sessio
 from collector.protocol.facts import FrameBatch, ReceivedFrame
 from collector.protocol.tracker import FeedTracker
 from collector.web.app import make_app
+from collector.web.data_health import ConnectStore
 from collector.web.server import serve_web
 
 NOW_US = 1_750_000_000_000_000
@@ -141,10 +142,16 @@ async def open_web(
     admin_token: str | None = TOKEN,
     flush: Callable[[], Awaitable[int]] = _flush_nothing,
     send_s_max: float = 20.0,
+    connect_store: ConnectStore | None = None,
 ) -> AsyncGenerator[Web]:
     """Serve the app on a free port of the loopback interface."""
     app = make_app(
-        recorder.state, recorder.hub, admin_token=admin_token, allowed_origins=(ORIGIN,), flush=flush
+        recorder.state,
+        recorder.hub,
+        admin_token=admin_token,
+        allowed_origins=(ORIGIN,),
+        flush=flush,
+        connect_store=connect_store,
     )
     shutdown = trio.Event()
     async with trio.open_nursery() as nursery:

@@ -65,6 +65,46 @@ def stopping(state: RecorderState) -> None:
     state.feeds[0].phase = FeedPhase.STOPPED
 
 
+def database_away_with_spool(state: RecorderState) -> None:
+    database_away(state)
+    state.spool.records, state.spool.bytes = 12, 3_400_000
+
+
+def database_away_with_full_spool(state: RecorderState) -> None:
+    database_away_with_spool(state)
+    state.spool.is_full = True
+
+
+def disk_fails(state: RecorderState) -> None:
+    state.spool.failure = "No space left on device"
+
+
+def damaged_spool_file(state: RecorderState) -> None:
+    state.spool.damaged_files = 1
+
+
+def growing_age(state: RecorderState) -> None:
+    trend = state.sessions[0].age_trend
+    trend.is_alarming, trend.age_us, trend.best_us = True, 3_200_000, 100_000
+
+
+def growing_age_of_an_ended_session(state: RecorderState) -> None:
+    growing_age(state)
+    state.sessions[0].status = "closed"
+
+
+def exchange_ahead(state: RecorderState) -> None:
+    state.sessions[0].age_trend.age_us = -4_500_000
+
+
+def clock_set(seconds_ago: int, size_us: int) -> Callable[[RecorderState], None]:
+    def change(state: RecorderState) -> None:
+        clock = state.wall_clock
+        clock.steps, clock.last_step_us, clock.last_size_us = 1, NOW_US - seconds_ago * S, size_us
+
+    return change
+
+
 def second_feed_refused(state: RecorderState) -> None:
     state.feeds.append(type(state.feeds[0])("feed-2", ("B",), FeedPhase.REFUSED, NOW_US, "HTTP 401"))
 
@@ -87,6 +127,24 @@ def second_feed_refused(state: RecorderState) -> None:
         (never_available, 503, "failed", "store", "never reached"),
         (partitions_missing, 200, "degraded", "partitions", "missing after 2025-06-15"),
         (partitions_present, 200, "ok", "partitions", "present until 2025-06-22"),
+        (database_away_with_spool, 200, "degraded", "store", "recording goes on into the spool"),
+        (database_away_with_spool, 200, "degraded", "spool", "12 records, 3.4 MB wait for the database"),
+        (
+            database_away_with_full_spool,
+            503,
+            "failed",
+            "spool",
+            "raise RL_SPOOL_MAX_MB or bring the database",
+        ),
+        (disk_fails, 503, "failed", "spool", "disk: No space left on device"),
+        (damaged_spool_file, 200, "degraded", "spool", "1 damaged files"),
+        (lambda state: None, 200, "ok", "spool", "empty"),
+        (growing_age, 200, "degraded", "message_age", "of feed-1 are getting older: 3.2 s behind, 0.1 s at"),
+        (growing_age_of_an_ended_session, 200, "ok", "message_age", "do not get older"),
+        (exchange_ahead, 200, "degraded", "clock", "times are ahead of ours by 4.5 s: check NTP"),
+        (clock_set(599, -3_600_000_000), 200, "degraded", "clock", "was set by -3600.0 s"),
+        (clock_set(599, 2_000_000), 200, "degraded", "clock", "was set by +2.0 s"),
+        (clock_set(601, 2_000_000), 200, "ok", "clock", "goes evenly"),
         (late_ticks, 200, "degraded", "event_loop", "900 ms late"),
     ],
 )

@@ -1,12 +1,12 @@
 """The JSON of the live stream, to the character where prices are concerned."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from collector.observe.state import FeedPhase, StorePhase
-from collector.protocol.facts import DeltaFact, SnapshotFact
+from collector.protocol.facts import AuditFact, DeltaFact, FrameBatch, FrameCounts, SnapshotFact
 from collector.web.messages import LiveMessages, connection_text, current_books, stats
 from tests.web.recorder import NOW_US, delta, new_recorder, running_recorder, snapshot
 
@@ -171,6 +171,32 @@ def test_stats_have_every_specified_field() -> None:
         "is_simulated": False,
         "sample_rate": 1,
     }.items() <= data.items()
+
+
+def test_stats_have_ages_spool_audits_and_clock() -> None:
+    """How old messages are, what waits on disk, and whether books were the exchange's, each second."""
+    recorder, session = running_recorder("A")
+    before = stats(recorder.state, 0)
+    recorder.now_us = 1_750_000_000_123_000 + 40_000
+    batch = recorder.fold(session, delta("A", 2))
+    session.ages.note_committed(batch.frames, recorder.now_us + 300_000)
+    verdicts = (AuditFact("A", 2, NOW_US, True, None), AuditFact("A", 2, NOW_US, False, "yes 4500"))
+    recorder.state.note_batch(session, FrameBatch(batch.frames, verdicts, FrameCounts()))
+    recorder.state.spool.records, recorder.state.spool.bytes = 7, 9_000
+    session.age_trend.is_alarming = True
+    session.age_trend.age_us, session.age_trend.best_us = 3_200_000, 100_000
+    data = stats(recorder.state, 0)
+    nothing = {"p50": None, "p99": None}
+    ages = cast("dict[str, dict[str, float]]", data["ages_ms"])
+    assert cast("dict[str, object]", before["ages_ms"])["exchange_to_receive"] == nothing
+    assert 32 <= ages["exchange_to_receive"]["p50"] <= 66
+    assert 262 <= ages["receive_to_commit"]["p99"] <= 525
+    assert ages["receive_to_book"]["p50"] < 0.01
+    assert cast("dict[str, object]", data["spool"]).items() >= {"records": 7, "bytes": 9000}.items()
+    assert (data["audits"], data["audit_mismatches"]) == (2, 1)
+    assert (session.audits, session.audit_mismatches) == (2, 1)
+    assert data["growing_ages"] == [{"feed": "feed-1", "age_ms": 3200.0, "best_ms": 100.0}]
+    assert data["clock"] == {"steps": 0, "last_step": None, "last_size_ms": None}
 
 
 def test_stats_before_the_first_session() -> None:

@@ -34,7 +34,9 @@ async def test_health_follows_the_state(path: str) -> None:
         recorder.state.feeds[0].reason = "HTTP 401"
         refused = await web.http.get(path)
     assert (healthy.status_code, healthy.json()["status"]) == (200, "ok")
-    assert set(healthy.json()["components"]) == {"feeds", "store", "partitions", "event_loop"}
+    assert set(healthy.json()["components"]) == {
+        "feeds", "store", "partitions", "event_loop", "spool", "message_age", "clock",
+    }  # fmt: skip
     assert refused.status_code == 503
     assert "HTTP 401" in refused.json()["components"]["feeds"]["why"]
 
@@ -69,6 +71,11 @@ async def test_status_tells_everything() -> None:
     assert status["stats"]["gaps"] == 1
     assert status["sessions"][0]["received"]["rejects"] == 1
     assert status["feeds"][0]["markets"] == ["A", "B"]
+    assert set(status["sessions"][0]["ages_ms"]) == {
+        "exchange_to_receive", "receive_to_book", "receive_to_commit",
+    }  # fmt: skip
+    assert status["sessions"][0]["ages_ms"]["receive_to_book"]["messages"] == 4
+    assert status["stats"]["spool"]["records"] == 0
 
 
 async def test_snapshot_of_one_market_and_of_all() -> None:
@@ -96,6 +103,8 @@ async def test_metrics_equal_the_state() -> None:
     recorder.fold(session, delta("A", 2), delta("A", 3))
     session.write_ms_last = 12.0
     recorder.state.rows_written = 3
+    recorder.state.spool.bytes, recorder.state.spool.torn_records = 4096, 2
+    recorder.state.wall_clock.steps = 1
     async with open_web(recorder) as web:
         answer = await web.http.get("/metrics")
     samples = {
@@ -110,7 +119,38 @@ async def test_metrics_equal_the_state() -> None:
     assert samples[("collector_markets_exact",)] == 1
     assert samples[("collector_store_phase", ("phase", "available"))] == 1
     assert samples[("collector_feed_phase", ("feed", "feed-1"), ("phase", "refused"))] == 0
+    assert samples[("collector_spool_bytes",)] == 4096
+    assert samples[("collector_spool_torn_records_total",)] == 2
+    assert samples[("collector_clock_steps_total",)] == 1
+    assert samples[("collector_message_age_growing", ("feed", "feed-1"))] == 0
     assert math.isclose(samples[("collector_write_seconds", ("feed", "feed-1"))], 0.012)
+
+
+async def test_metrics_have_message_ages_as_histograms() -> None:
+    """Each of the three ages is a Prometheus histogram in seconds, cumulative up to +Inf."""
+    recorder, session = running_recorder("A")
+    recorder.now_us = 1_750_000_000_123_000 + 3_000
+    batch = recorder.fold(session, delta("A", 2), delta("A", 3))
+    session.ages.note_committed(batch.frames, recorder.now_us + 500_000)
+    async with open_web(recorder) as web:
+        text = (await web.http.get("/metrics")).text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    family = families["collector_exchange_to_receive_seconds"]
+    assert family.type == "histogram"
+    buckets = {
+        sample.labels["le"]: sample.value for sample in family.samples if sample.name.endswith("_bucket")
+    }
+    assert (buckets["0.002048"], buckets["0.004096"], buckets["+Inf"]) == (0, 2, 2)
+    assert list(buckets.values()) == sorted(buckets.values())
+    sums = {sample.name: sample.value for sample in family.samples if not sample.labels}
+    assert sums == {
+        "collector_exchange_to_receive_seconds_count": 2,
+        "collector_exchange_to_receive_seconds_sum": 0.006,
+    }
+    commits = {
+        sample.name: sample.value for sample in families["collector_receive_to_commit_seconds"].samples
+    }
+    assert commits["collector_receive_to_commit_seconds_sum"] == 1.0
 
 
 async def flush_three() -> int:

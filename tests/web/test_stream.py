@@ -3,12 +3,15 @@
 import time
 
 import pytest
+import structlog
 import trio
+import trio.testing
 from trio_websocket import ConnectionClosed
 
 from collector.protocol.facts import ReceivedFrame
 from collector.web.server import run_stats_ticks
 from tests.web.recorder import (
+    NOW_US,
     ORIGIN,
     WAIT_S,
     Client,
@@ -183,3 +186,27 @@ async def test_a_deaf_client_slows_nobody_and_is_dropped() -> None:
                 # Cut after the deadline of its send, not sooner.
                 assert trio.current_time() - began_s >= 1.0
     assert slowest_s < 0.25
+
+
+async def test_trouble_with_times_is_logged_once(autojump_clock: trio.testing.MockClock) -> None:
+    """The ticks see messages get older, and the clock being set, and log each when it begins and ends."""
+    recorder, session = running_recorder("A")
+    began_s = trio.current_time()
+    set_by_us = 0
+    recorder.state.clock = lambda: NOW_US + round((trio.current_time() - began_s) * 1e6) + set_by_us
+    with structlog.testing.capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_stats_ticks, recorder.state, recorder.hub)
+            for second in range(200):
+                session.age_trend.note(50_000 * min(second, 100))
+                await trio.sleep(1)
+            set_by_us = -60_000_000
+            await trio.sleep(30)
+            nursery.cancel_scope.cancel()
+    assert [(line["event"], line["log_level"]) for line in logs] == [
+        ("growing_age_began", "warning"),
+        ("clock_was_set", "warning"),
+    ]
+    assert (logs[0]["feed"], logs[1]["seconds"]) == ("feed-1", -60.0)
+    assert recorder.state.wall_clock.steps == 1
+    assert not session.age_trend.is_alarming

@@ -131,6 +131,8 @@ function findProblems() {
   }
   findFeedProblems(stats, add);
   findDatabaseProblems(stats, add);
+  findSpoolProblems(stats, add);
+  findTimeProblems(stats, add);
   if (stats.stopping) {
     add("warn", "The service is stopping", "What was received is being written. It comes back with the next start.");
   }
@@ -169,8 +171,24 @@ function findFeedProblems(stats, add) {
 function findDatabaseProblems(stats, add) {
   const isTold = stats.feeds.some((feed) => feed.phase === "waiting_for_store");
   if (stats.database.phase === "away" && !isTold) {
-    add("warn", "PostgreSQL is away: recording goes on in memory",
+    const refuge = stats.spool.records ? "into the spool" : "in memory";
+    add("warn", `PostgreSQL is away: recording goes on ${refuge}`,
       `${stats.database.reason}. ${count.format(stats.db_queue_size)} frames wait. ${DATABASE_ADVICE}`);
+  }
+}
+
+function findSpoolProblems(stats, add) {
+  if (stats.spool.is_full) {
+    add("bad", "The spool is full: receiving has stopped", "Raise RL_SPOOL_MAX_MB, or bring the database back.");
+  } else if (stats.spool.failure) {
+    add("bad", "The spool's disk fails", stats.spool.failure);
+  }
+}
+
+function findTimeProblems(stats, add) {
+  for (const feed of stats.growing_ages) {
+    add("warn", `Messages of ${feed.feed} are getting older`,
+      `${tenths.format(feed.age_ms / 1000)} s behind, ${tenths.format(feed.best_ms / 1000)} s at best.`);
   }
 }
 
@@ -197,6 +215,9 @@ function render() {
   if (page.stats !== null) {
     renderNumbers(page.stats);
     renderDatabase(page.stats.database);
+    renderSpool(page.stats.spool);
+    renderAudits(page.stats);
+    renderAges(page.stats.ages_ms);
     renderFeeds(page.stats.feeds);
     renderSessions(page.stats.sessions);
   }
@@ -288,6 +309,36 @@ function renderDatabase(database) {
   setText("database-reason", [since, database.reason].filter(Boolean).join(": "));
 }
 
+function renderSpool(spool) {
+  const isStuck = spool.is_full || spool.failure !== "";
+  $("spool-state").dataset.level = isStuck ? "bad" : spool.records || spool.damaged_files ? "warn" : "ok";
+  setText("spool-state", spool.is_full ? "spool full" : spool.failure ? "spool failed" : spool.records ? "spool in use" : "spool empty");
+  setText("spool-text", [
+    spool.records ? `${count.format(spool.records)} records, ${megabytes(spool.bytes)} of ${megabytes(spool.bytes_max)}` : "",
+    spool.failure,
+    spool.torn_records ? `${count.format(spool.torn_records)} torn records` : "",
+    spool.damaged_files ? `${count.format(spool.damaged_files)} damaged files` : "",
+  ].filter(Boolean).join("; "));
+}
+
+function renderAudits(stats) {
+  $("audits-state").dataset.level = stats.audit_mismatches ? "bad" : stats.audits ? "ok" : "wait";
+  setText("audits-state", stats.audit_mismatches ? "audits found differences" : stats.audits ? "audits agree" : "no audits yet");
+  setText("audits-text", stats.audits
+    ? `${count.format(stats.audits)} books compared with the exchange's, ${count.format(stats.audit_mismatches)} differed` : "");
+}
+
+const AGES = {
+  exchange_to_receive: ["exchange to arrival", "the exchange and the network; the two clocks' difference is in it"],
+  receive_to_book: ["arrival to book", "this service"],
+  receive_to_commit: ["arrival to database", "waiting for a batch, and PostgreSQL"],
+};
+
+function renderAges(ages) {
+  fill("ages", 4, Object.entries(AGES).map(([name, [from, what]]) =>
+    [from, milliseconds(ages[name].p50), milliseconds(ages[name].p99), what]));
+}
+
 const FEED_LEVELS = {
   connected: "ok", connecting: "wait", backing_off: "warn", refused: "bad", waiting_for_store: "bad", stopped: "bad",
 };
@@ -360,6 +411,8 @@ function cell(content) {
 
 const state = (text, level) => ({ text, level });
 const number = (value) => ({ text: count.format(value), isNumber: true });
+const milliseconds = (value) => ({ text: value === null ? "–" : `${tenths.format(value)} ms`, isNumber: true });
+const megabytes = (bytes) => `${tenths.format(bytes / 1e6)} MB`;
 const moment = (iso) => (iso ? dayAndTime.format(new Date(iso)) : "");
 const words = (name) => name.replaceAll("_", " ");
 

@@ -1,0 +1,209 @@
+"""
+A market's book at an instant, rebuilt from the recording.
+
+From rows: the newest snapshot before the instant, and the deltas after it. Where retention has dropped those
+rows: from the raw blocks of the session, folded anew. Times are microseconds since 1970 UTC.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, cast
+
+from attrs import frozen
+
+from collector.errors import CollectorError
+from collector.protocol.messages import Levels
+from collector.protocol.tracker import FeedTracker, MarketState
+from collector.recording.blocks import RecordedSession, fetch_batches, fetch_first_day, fetch_sessions
+from collector.store.batch import DAY_US
+from collector.store.connection import TrioConnection, translate_errors
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MS_MAX: Final = 10**14
+"""Whole numbers below it are milliseconds (until the year 5138), others microseconds (from 1973 on)."""
+
+
+class NoBook(CollectorError):  # noqa: N818 - a state of the recording
+    """The recording has no book of that market at that instant; the message says why."""
+
+
+@frozen
+class RebuiltBook:
+    """
+    A book as of `at_us`. `unknown_cause` is None when it is exact.
+
+    `sequence_number` and `as_of_us` are those of the last snapshot or delta in it. With a `sample_rate` above
+    1 rows give the true book at that number, and not of what came between it and the instant.
+    """
+
+    market_ticker: str
+    at_us: int
+    session_id: int
+    sequence_number: int
+    as_of_us: int
+    unknown_cause: str | None
+    source: Literal["rows", "raw"]
+    sample_rate: int
+    yes_bids: Levels
+    no_bids: Levels
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it is known to have been the exchange's."""
+        return self.unknown_cause is None
+
+
+def parse_instant(text: str, now_us: int) -> int:
+    """
+    Microseconds since 1970 of an RFC 3339 time with its offset, of a whole number of milliseconds or
+    microseconds since 1970, or of `now`. Raises ValueError.
+    """
+    if text == "now":
+        return now_us
+    if text.isascii() and text.isdigit() and len(text) <= 18:
+        number = int(text)
+        return number * 1000 if number < _MS_MAX else number
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time needs its offset, as in 2026-01-31T12:00:00Z")
+    difference = moment - _EPOCH
+    return (difference.days * 86_400 + difference.seconds) * 1_000_000 + difference.microseconds
+
+
+async def rebuild_book(connection: TrioConnection, market_ticker: str, at_us: int) -> RebuiltBook:
+    """The book at that instant, in one state of the database. Raises NoBook, NotProven, StoreUnavailable."""
+    with translate_errors():
+        async with connection.transaction():
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            return await _rebuild(connection, market_ticker, at_us)
+
+
+async def _rebuild(connection: TrioConnection, ticker: str, at_us: int) -> RebuiltBook:
+    latest_id = await _latest_session_id(connection, ticker, at_us)
+    if latest_id is None:
+        raise NoBook(await _why_none(connection, ticker))
+    (latest,) = await fetch_sessions(connection, latest_id)
+    snapshot = await _newest_snapshot(connection, ticker, at_us)
+    if snapshot is None or snapshot["session_id"] != latest_id:
+        first_day = await fetch_first_day(connection, "rl_snapshot_rows")
+        if first_day is None or latest.row["started_us"] // DAY_US < first_day:
+            return await _from_raw(connection, latest, ticker, at_us)
+    if snapshot is None:
+        raise NoBook(f"no snapshot of {ticker} had come by then")
+    return await _from_rows(connection, latest, ticker, at_us, snapshot)
+
+
+async def _latest_session_id(connection: TrioConnection, ticker: str, at_us: int) -> int | None:
+    cursor = await connection.execute(
+        "SELECT session_id FROM rl_orderbook_sessions WHERE market_tickers @> ARRAY[%s::text]"
+        " AND started_us <= %s ORDER BY started_us DESC, session_id DESC LIMIT 1",
+        (ticker, at_us),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else int(row[0])
+
+
+async def _why_none(connection: TrioConnection, ticker: str) -> str:
+    cursor = await connection.execute(
+        "SELECT min(started_us) FROM rl_orderbook_sessions WHERE market_tickers @> ARRAY[%s::text]", (ticker,)
+    )
+    row = await cursor.fetchone()
+    if row is None or row[0] is None:
+        return f"there is no market {ticker} in this recording"
+    return f"nothing is recorded of {ticker} before then: its first session began at {iso_us(row[0])}"
+
+
+async def _newest_snapshot(connection: TrioConnection, ticker: str, at_us: int) -> dict[str, Any] | None:
+    cursor = await connection.execute(
+        "SELECT s.session_id, s.market_id, s.received_us, s.sequence_number, s.yes_bids, s.no_bids"
+        " FROM rl_snapshot_rows s"
+        " WHERE s.market_id = (SELECT market_id FROM rl_markets WHERE market_ticker = %s)"
+        " AND s.received_us <= %s ORDER BY s.received_us DESC, s.sequence_number DESC LIMIT 1",
+        (ticker, at_us),
+    )
+    row = await cursor.fetchone()
+    names = ("session_id", "market_id", "received_us", "sequence_number", "yes_bids", "no_bids")
+    return None if row is None else dict(zip(names, row, strict=True))
+
+
+async def _from_rows(
+    connection: TrioConnection, latest: RecordedSession, ticker: str, at_us: int, snapshot: dict[str, Any]
+) -> RebuiltBook:
+    cursor = await connection.execute(
+        "SELECT is_yes, price_e4::integer, sum(delta_e2)::bigint, max(sequence_number), max(received_us)"
+        " FROM rl_delta_rows WHERE session_id = %(session_id)s AND market_id = %(market_id)s"
+        " AND received_us BETWEEN %(received_us)s AND %(at_us)s AND sequence_number > %(sequence_number)s"
+        " GROUP BY is_yes, price_e4",
+        {**snapshot, "yes_bids": None, "no_bids": None, "at_us": at_us},
+    )
+    sides = {True: _levels(snapshot["yes_bids"]), False: _levels(snapshot["no_bids"])}
+    number, as_of_us = snapshot["sequence_number"], snapshot["received_us"]
+    for is_yes, price_e4, delta_e2, last_number, last_us in await cursor.fetchall():
+        side = sides[is_yes]
+        side[price_e4] = side.get(price_e4, 0) + delta_e2
+        number, as_of_us = max(number, last_number), max(as_of_us, last_us)
+    return RebuiltBook(
+        ticker, at_us, snapshot["session_id"], number, as_of_us,
+        await _unknown_cause(connection, latest, ticker, at_us), "rows", latest.sample_rate,
+        _standing(sides[True]), _standing(sides[False]),
+    )  # fmt: skip
+
+
+async def _unknown_cause(
+    connection: TrioConnection, latest: RecordedSession, ticker: str, at_us: int
+) -> str | None:
+    """By the view under `rl_market_coverage`; None when the book is exact."""
+    if (ended := _ended_cause(latest, at_us)) is not None:
+        return ended
+    cursor = await connection.execute(
+        "SELECT cause FROM rl_book_states WHERE session_id = %s AND market_ticker = %s AND from_us <= %s"
+        " ORDER BY from_us DESC LIMIT 1",
+        (latest.session_id, ticker, at_us),
+    )
+    row = await cursor.fetchone()
+    return "no_snapshot_yet" if row is None else row[0]
+
+
+def _ended_cause(session: RecordedSession, at_us: int) -> str | None:
+    ended_us = session.row["ended_us"]
+    if ended_us is None or at_us < ended_us:
+        return None
+    return str(session.row["end_reason"] or session.status)
+
+
+async def _from_raw(
+    connection: TrioConnection, session: RecordedSession, ticker: str, at_us: int
+) -> RebuiltBook:
+    """Fold the session's frames up to the instant. Takes as long as reading them takes."""
+    tracker = FeedTracker.of_markets(session.market_tickers)
+    batches = 0
+    is_over = False
+    while not is_over and (page := await fetch_batches(connection, session.session_id, batches)):
+        for batch in page:
+            frames = batch.frames()
+            tracker.process(frame for frame in frames if frame.received_us <= at_us)
+            is_over = is_over or any(frame.received_us > at_us for frame in frames)
+            batches = batch.number
+            if is_over:
+                break
+    market = tracker.markets.get(ticker, MarketState(ticker))
+    if not market.snapshots:
+        raise NoBook(f"no snapshot of {ticker} had come by then in session {session.session_id}")
+    return RebuiltBook(
+        ticker, at_us, session.session_id, market.sequence_number, market.received_us,
+        _ended_cause(session, at_us) or market.unknown_cause, "raw", 1,
+        market.book.yes_bids, market.book.no_bids,
+    )  # fmt: skip
+
+
+def _levels(bids: Any) -> Levels:  # noqa: ANN401 - a jsonb column
+    return {int(price): size for price, size in cast("dict[str, int]", bids).items()}
+
+
+def _standing(side: Levels) -> Levels:
+    return {price_e4: side[price_e4] for price_e4 in sorted(side) if side[price_e4]}
+
+
+def iso_us(time_us: int) -> str:
+    """A time as RFC 3339, in UTC and to the microsecond."""
+    moment = datetime.fromtimestamp(time_us // 1_000_000, UTC).replace(microsecond=time_us % 1_000_000)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

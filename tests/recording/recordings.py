@@ -1,0 +1,125 @@
+"""Recordings of frames whose times and numbers a test chooses, written as the service writes them."""
+
+import json
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from click.testing import CliRunner, Result
+
+from collector.cli import main
+from collector.protocol.facts import ReceivedFrame
+from collector.protocol.thinning import Thinner
+from collector.protocol.tracker import FeedTracker
+from collector.recording.verify import SessionReport, verify_sessions
+from collector.store.batch import (
+    DAY_US,
+    Batch,
+    SessionEnding,
+    SessionOpening,
+    close_session,
+    ensure_partitions,
+    fetch_market_ids,
+    open_session,
+    write_batch,
+)
+from collector.store.connection import open_connection
+from collector.store.keeper import apply_schema
+from tests.frames import RECEIVED_US, delta_text, snapshot_text, subscribed_text
+
+START_US = RECEIVED_US
+DAY = RECEIVED_US // DAY_US
+TICKERS = ("A", "B")
+SECOND_US = 1_000_000
+
+TEXTS = (
+    subscribed_text("orderbook_delta", 1),
+    snapshot_text("A", 1, yes={"0.4500": "10.00"}, no={"0.5000": "3.25"}),
+    snapshot_text("B", 2),
+    delta_text("A", 3, "0.4500", "-4.00"),
+    delta_text("B", 4, "0.9900", "1.50", side="no"),
+    delta_text("A", 5, "0.4600", "2.00"),
+    snapshot_text("A", 6, yes={"0.4500": "6.00", "0.4600": "2.00"}, no={"0.5000": "3.25"}, command_id=9),
+    delta_text("A", 9, "0.4500", "-6.00"),
+    snapshot_text("A", 10, yes={"0.4600": "2.00"}, no={"0.5000": "3.25"}, command_id=10),
+    delta_text("B", 11, "0.9900", "0.50", side="no"),
+    "garbled",
+)
+"""An audit that agrees (number 6), a gap (7 and 8), and A's recovery from it (number 10)."""
+
+
+def at(*texts: str, first: int = 1, start_us: int = START_US) -> list[ReceivedFrame]:
+    """Frames a second apart, the first one a second after the start."""
+    return [
+        ReceivedFrame(number, start_us + number * SECOND_US, text) for number, text in enumerate(texts, first)
+    ]
+
+
+async def write_recording(
+    url: str,
+    frames: Sequence[ReceivedFrame],
+    *,
+    tickers: Sequence[str] = TICKERS,
+    started_us: int = START_US,
+    ended_us: int | None = START_US + 100 * SECOND_US,
+    reason: str = "stopped",
+    batch_frames: int = 3,
+    sample_rate: int = 1,
+) -> int:
+    """Write a session; without `ended_us` it stays active."""
+    tracker, thinner = FeedTracker.of_markets(tickers), Thinner(sample_rate)
+    async with open_connection(url) as connection:
+        await apply_schema(connection)
+        await ensure_partitions(connection, DAY, DAY + 1)
+        session_id = await open_session(
+            connection,
+            SessionOpening(
+                uuid.uuid4(), 7, tuple(tickers), "ws://x/", "demo", "1", sample_rate, False, started_us
+            ),
+        )
+        market_ids = await fetch_market_ids(connection, list(tickers))
+        for number, start in enumerate(range(0, len(frames), batch_frames), 1):
+            batch = tracker.process(frames[start : start + batch_frames])
+            rows = thinner.thin(batch.facts)
+            if ended_us is not None and start + batch_frames >= len(frames):
+                rows += thinner.finish()
+            next_frame = batch.frames[-1].number + 1
+            await write_batch(
+                connection,
+                session_id,
+                Batch(number, batch.frames, rows, batch.counts, next_frame),
+                market_ids,
+            )
+        if ended_us is not None:
+            await close_session(connection, session_id, SessionEnding(ended_us, "closed", reason, None))
+    return session_id
+
+
+def execute(url: str, statement: str) -> int:
+    """Change something, and tell how many rows that touched."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(statement.encode()).rowcount
+
+
+def drop_before(url: str, *parents: str, day: int) -> None:
+    """What retention does."""
+    for parent in parents:
+        execute(url, f"SELECT rl_drop_partitions('{parent}', date '1970-01-01' + {day})")
+
+
+async def verify(url: str) -> list[SessionReport]:
+    async with open_connection(url) as connection:
+        return await verify_sessions(connection, None, lambda report: None)
+
+
+def invoke(url: str, *arguments: str) -> Result:
+    """Run a command as from a shell, with DATABASE_URL set; not from within a Trio run."""
+    return CliRunner().invoke(main, arguments, env={"DATABASE_URL": url})
+
+
+def invoke_json(url: str, *arguments: str) -> dict[str, Any]:
+    result = invoke(url, *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found

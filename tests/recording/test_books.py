@@ -1,0 +1,109 @@
+"""A book at an instant, from rows or from raw frames, and what is said where there is none."""
+
+import pytest
+import trio
+
+from collector.recording.books import parse_instant
+from tests.recording.recordings import (
+    DAY,
+    SECOND_US,
+    START_US,
+    TEXTS,
+    at,
+    drop_before,
+    execute,
+    invoke,
+    invoke_json,
+    write_recording,
+)
+
+
+def book(url: str, ticker: str, seconds: float) -> dict[str, object]:
+    return invoke_json(url, "book", ticker, "--at", str(START_US + int(seconds * SECOND_US)))
+
+
+EXPECTED = [
+    (2, {"4500": 1000}, {"5000": 325}, 1, None),
+    (4.5, {"4500": 600}, {"5000": 325}, 3, None),
+    (6, {"4600": 200, "4500": 600}, {"5000": 325}, 5, None),
+    (8, {"4600": 200}, {"5000": 325}, 9, "sequence"),
+    (9.5, {"4600": 200}, {"5000": 325}, 10, None),
+    (100, {"4600": 200}, {"5000": 325}, 10, "stopped"),
+]
+
+
+@pytest.mark.parametrize("source", ["rows", "raw"])
+def test_book_at_an_instant(database_url: str, source: str) -> None:
+    """Rows, and the raw frames where rows are gone, give the same books, numbers and causes."""
+    trio.run(write_recording, database_url, at(*TEXTS))
+    if source == "raw":
+        drop_before(database_url, "rl_delta_rows", "rl_snapshot_rows", day=DAY + 1)
+
+    for seconds, yes_bids, no_bids, number, cause in EXPECTED:
+        found = book(database_url, "A", seconds)
+        assert (found["yes_bids"], found["no_bids"]) == (yes_bids, no_bids), seconds
+        assert (found["sequence_number"], found["unknown_cause"]) == (number, cause), seconds
+        assert found["is_exact"] is (cause is None)
+        assert (found["source"], found["session_id"]) == (source, 1)
+
+
+def test_a_session_that_ends_with_a_snapshot_is_exact(database_url: str) -> None:
+    """Of an active session the state holds on behind its last message."""
+
+    async def write() -> None:
+        await write_recording(database_url, at(*TEXTS[:2]), ended_us=None)
+
+    trio.run(write)
+
+    assert book(database_url, "A", 50)["is_exact"] is True
+
+
+def test_lines_for_the_eye(database_url: str) -> None:
+    """The text says plainly whether the book is exact, from what it was made, and its levels in dollars."""
+    trio.run(write_recording, database_url, at(*TEXTS))
+
+    exact = invoke(database_url, "book", "A", "--at", str(START_US + 6 * SECOND_US))
+    unknown = invoke(database_url, "book", "A", "--at", "now")
+
+    assert "A at 2026-08-11T" in exact.stdout
+    assert ": exact" in exact.stdout
+    assert "0.4600              2" in exact.stdout
+    assert unknown.exit_code == 0
+    assert "UNKNOWN (stopped)" in unknown.stdout
+
+
+def test_what_is_not_there(database_url: str) -> None:
+    """One clear line, and exit status 1; a time that is none is a wrong argument, status 2."""
+    trio.run(write_recording, database_url, at(*TEXTS))
+
+    for ticker, time, words in (
+        ("NOBODY", "now", "there is no market NOBODY"),
+        ("A", str(START_US - 1), "nothing is recorded of A before then"),
+        ("A", str(START_US + SECOND_US), "no snapshot of A"),
+    ):
+        result = invoke(database_url, "book", ticker, "--at", time)
+        assert result.exit_code == 1
+        assert words in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+    assert invoke(database_url, "book", "A", "--at", "yesterday").exit_code == 2
+    assert invoke(database_url, "book", "A", "--at", "2026-08-11T01:15:15").exit_code == 2
+
+
+def test_neither_rows_nor_raw_frames(database_url: str) -> None:
+    """When the raw block is missing too, that is said."""
+    trio.run(write_recording, database_url, at(*TEXTS))
+    drop_before(database_url, "rl_delta_rows", "rl_snapshot_rows", day=DAY + 1)
+    execute(database_url, "DELETE FROM rl_raw_blocks")
+
+    result = invoke(database_url, "book", "A", "--at", "now")
+
+    assert result.exit_code == 1
+    assert "raw block of frame 1 is missing" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-08-11T01:15:15.57Z", "2026-08-11T03:15:15.570+02:00", "1786410915570", "1786410915570000"]
+)
+def test_ways_to_write_an_instant(text: str) -> None:
+    """All of them are the same microsecond."""
+    assert parse_instant(text, 0) == 1_786_410_915_570_000

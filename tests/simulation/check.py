@@ -1,0 +1,140 @@
+"""
+What must hold after every run, found out without the recorder's own code where that is possible.
+
+The frames that a line has sent are walked with nothing but the standard library: what was numbered, what was
+missing. What the database twin holds must say the same.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from collector.protocol.facts import AuditFact, FrameCounts, GapFact
+from collector.recording.derive import Derivation, RowSums, row_of
+from tests.simulation.world import Kept, World
+from tests.twins import TwinSession
+
+ENDED_BY_EXCHANGE = {10: "channel_error", 25: "buffer_overflow"}
+
+
+def check_world(world: World) -> list[str]:
+    """Everything that is wrong; an empty list is what is wanted."""
+    findings: list[str] = []
+    for kept in world.kept:
+        session = world.database.sessions.get(kept.stats.key)
+        findings += [f"line {kept.line.number}: {text}" for text in _check_kept(kept, session)]
+    for session in world.database.sessions.values():
+        findings += [f"session {session.session_id}: {text}" for text in _check_ledger(session)]
+        findings += [
+            f"session {session.session_id}: {text}" for text in _check_rows(session, world.sample_rate)
+        ]
+        findings += [f"session {session.session_id}: {text}" for text in _check_holes(session)]
+    return findings + list(_check_books(world)) + list(_check_disk(world))
+
+
+def _check_kept(kept: Kept, session: TwinSession | None) -> Iterator[str]:
+    """Nothing that was received is missing, but for the tail that a killed process had not made safe yet."""
+    sent = kept.line.sent
+    recorded = [] if session is None else [frame.text for frame in session.frames]
+    if recorded != sent[: len(recorded)]:
+        yield "the recorded frames are not what was sent"
+    if kept.safe_frames is None:
+        if len(recorded) != len(sent):
+            yield f"{len(sent) - len(recorded)} of {len(sent)} frames are missing, though nothing was killed"
+    elif len(recorded) < kept.safe_frames:
+        yield f"{kept.safe_frames} frames were safe when the process was killed, {len(recorded)} are recorded"
+    if session is not None and session.ending is None:
+        yield "the session has no end"
+
+
+def _check_ledger(session: TwinSession) -> Iterator[str]:
+    """Batches and frames follow each other without a hole, and the counts add up."""
+    numbers = sorted(session.batches)
+    if numbers != list(range(1, len(numbers) + 1)):
+        yield f"batches are missing: {numbers}"
+    frames = session.frames
+    if [frame.number for frame in frames] != list(range(1, len(frames) + 1)):
+        yield "frame numbers have holes"
+    counts = sum((session.batches[number].counts for number in numbers), FrameCounts())
+    if counts.total != len(frames):
+        yield f"{len(frames)} frames, but the counts say {counts}"
+
+
+def _check_rows(session: TwinSession, sample_rate: int) -> Iterator[str]:
+    """The rows are what the frames give."""
+    derivation = Derivation.of_session(session.opening.market_tickers, sample_rate)
+    derivation.fold(session.frames)
+    has_died = session.ending is not None and session.ending.reason.startswith("recorder_died")
+    expected = derivation.rows if has_died else derivation.finish()
+    recorded = RowSums()
+    for fact in session.facts:
+        keyed = row_of(fact)
+        if keyed is not None:
+            recorded.add(*keyed)
+    for bucket in expected.differences(recorded):
+        yield f"{bucket.kind} rows differ from what the frames give"
+
+
+def _check_holes(session: TwinSession) -> Iterator[str]:
+    """Every hole in the numbers is a recorded gap, every gap is a hole, and no audit found anything."""
+    texts = [frame.text for frame in session.frames]
+    gaps = [fact for fact in session.facts if isinstance(fact, GapFact)]
+    found = [(gap.sid, gap.expected, gap.received) for gap in gaps if gap.cause == "sequence"]
+    if found != list(holes_in(texts)):
+        yield f"recorded gaps {found}, holes {list(holes_in(texts))}"
+    ends = [gap.cause for gap in gaps if gap.cause in ENDED_BY_EXCHANGE.values()]
+    if ends != list(ends_in(texts)):
+        yield f"recorded ends of subscriptions {ends}, but there were {list(ends_in(texts))}"
+    others = {gap.cause for gap in gaps} - {"sequence", *ENDED_BY_EXCHANGE.values(), "after_end"}
+    if others:
+        yield f"gaps that nothing brought about: {others}"
+    for fact in session.facts:
+        if isinstance(fact, AuditFact) and not fact.is_match:
+            yield f"an audit found a difference: {fact}"
+
+
+def _check_books(world: World) -> Iterator[str]:
+    """When everything has healed, every book is exact, and is the exchange's."""
+    assert world.last is not None
+    for ticker, market in world.exchange.floor.markets.items():
+        held = world.last.state.market(ticker)
+        if held is None or held.unknown_cause not in (None, "session_ended"):
+            yield f"{ticker} is not exact in the end: {held and held.unknown_cause}"
+            continue
+        depth = market.book.depth()
+        if (held.book.yes_bids, held.book.no_bids) != (dict(depth.yes), dict(depth.no)):
+            yield f"{ticker} is called exact, but is not the exchange's book"
+
+
+def _check_disk(world: World) -> Iterator[str]:
+    """When everything is in the database, nothing is left in the spool."""
+    if world.disk.files:
+        yield f"left on the disk: {sorted(world.disk.files)}"
+
+
+def _parsed(texts: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for text in texts:
+        try:
+            yield json.loads(text)
+        except ValueError:
+            continue
+
+
+def holes_in(texts: Iterable[str]) -> Iterator[tuple[int, int, int]]:
+    """Each jump in the numbers of a subscription: (sid, expected, received)."""
+    expected: dict[int, int] = {}
+    for frame in _parsed(texts):
+        sid, seq = frame.get("sid"), frame.get("seq")
+        if sid is None or seq is None:
+            continue
+        due = expected.setdefault(sid, 1)
+        if seq > due:
+            yield sid, due, seq
+        expected[sid] = max(due, seq + 1)
+
+
+def ends_in(texts: Iterable[str]) -> Iterator[str]:
+    """Each end of a subscription that the exchange brought about."""
+    for frame in _parsed(texts):
+        if frame.get("type") == "error" and "sid" in frame:
+            yield ENDED_BY_EXCHANGE[frame["msg"]["code"]]

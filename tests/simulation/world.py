@@ -1,0 +1,240 @@
+"""
+The whole service in virtual time, from a seed: exchange, database and disk are twins, and all goes wrong.
+
+A run is a life of one recording: processes start, are killed and start again, connections break, frames get
+lost, the database goes away and cuts calls off, the disk fills, the clock steps. In the end everything heals,
+the flow comes to its end, and the last process stops in order. Then `check_world` must find nothing.
+"""
+
+import random
+from functools import partial
+from typing import Final
+
+import trio
+from attrs import define, field, frozen
+
+from collector.observe.hub import LiveHub
+from collector.observe.state import RecorderState, SessionStats
+from collector.session.recovery import run_recovery
+from collector.session.scope import SessionContext
+from collector.session.supervisor import run_supervisor
+from collector.store.spool import Spool
+from tests.simulation.exchange import Chances, Line, TwinExchange
+from tests.twins import MemoryDisk, TwinDatabase
+
+FIRST_US: Final = 1_786_410_000_000_000
+STORM_S: Final = 60.0
+"""So long everything goes wrong."""
+HEAL_S: Final = 150.0
+"""And so long nothing does: probes, audits and refusals have their turn."""
+RATE_PER_S: Final = 15.0
+MARKETS: Final = 4
+AUDIT_S: Final = 20.0
+PROBE_S: Final = 15.0
+
+
+@frozen
+class Kept:
+    """A session, its connection, and what of it was safe when its process was killed."""
+
+    line: Line
+    stats: SessionStats
+    safe_frames: int | None
+    """None: the process was not killed."""
+
+
+@define(eq=False)
+class Process:
+    """One life of the service."""
+
+    state: RecorderState
+    context: SessionContext
+    disk: MemoryDisk
+    first_line: int
+    is_alive: bool = True
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
+    ended: trio.Event = field(factory=trio.Event)
+
+
+@define(eq=False)
+class World:
+    """Everything there is in one run."""
+
+    seed: int
+    rng: random.Random = field(init=False)
+    clock_offset_us: int = 0
+    exchange: TwinExchange = field(init=False)
+    database: TwinDatabase = field(init=False)
+    disk: MemoryDisk = field(factory=MemoryDisk)
+    kept: list[Kept] = field(factory=list[Kept])
+    log: list[str] = field(factory=list[str])
+    """What was done to the service, with virtual seconds: for whoever reads a failure."""
+    sample_rate: int = 1
+    last: Process | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self.rng = random.Random(self.seed)
+        self.sample_rate = self.rng.choice((1, 1, 1, 5))
+        self.database = TwinDatabase(random.Random(self.rng.getrandbits(64)))
+        self.exchange = TwinExchange(
+            random.Random(self.rng.getrandbits(64)),
+            self.clock,
+            MARKETS,
+            RATE_PER_S,
+            messages_max=int(RATE_PER_S * (STORM_S + 20)),
+        )
+
+    def clock(self) -> int:
+        """The wall clock, which the storm may set."""
+        return FIRST_US + self.clock_offset_us + int(trio.current_time() * 1e6)
+
+    def note(self, text: str) -> None:
+        """Keep what was done."""
+        self.log.append(f"{trio.current_time():8.3f} {text}")
+
+    # Processes.
+
+    def start(self, nursery: trio.Nursery) -> Process:
+        """Start the service as a new process over what the last one has left."""
+        self.database.close_orphans()
+        state = RecorderState(
+            clock=self.clock,
+            environment="demo",
+            code_version="1",
+            is_simulated=True,
+            sample_rate=self.sample_rate,
+            market_tickers=self.exchange.tickers,
+            started_us=self.clock(),
+        )
+        self.disk = MemoryDisk(self.disk.files, self.disk.bytes_max)
+        context = SessionContext(
+            open_transport=self.exchange.open_transport,
+            open_store=lambda opening: self.database.open_store(opening, lambda: process.is_alive),
+            spool=Spool(self.disk, 40_000, state.spool),
+            state=state,
+            hub=LiveHub(state),
+            clock=self.clock,
+            rng=random.Random(self.rng.getrandbits(64)),
+            recorder_key=len(self.kept) + 1,
+            ws_url="ws://127.0.0.1/",
+            batch_rows=10,
+            flush_interval_s=1.0,
+            stopping=trio.Event(),
+            audit_interval_s=AUDIT_S,
+            silence_probe_s=PROBE_S,
+        )
+        process = Process(state, context, self.disk, len(self.exchange.lines))
+        nursery.start_soon(self._run, process)
+        self.last = process
+        return process
+
+    async def _run(self, process: Process) -> None:
+        context = process.context
+        with process.scope:
+            leftovers = await context.spool.leftovers()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._be_ready, context.store_ready)
+                nursery.start_soon(
+                    run_recovery, leftovers, context.open_store, context.store_ready, context.rng
+                )
+                await run_supervisor(context, self.exchange.tickers)
+        process.ended.set()
+
+    async def _be_ready(self, ready: trio.Event) -> None:
+        """The keeper's first round, as soon as the database is there."""
+        while self.database.is_away:
+            await trio.sleep(0.2)
+        ready.set()
+
+    async def kill(self, process: Process) -> None:
+        """End a process as SIGKILL does: from this instant on nothing that it does has an effect."""
+        process.is_alive = False
+        process.disk.torn_bytes = self.rng.choice((0, 0, self.rng.randrange(400)))
+        process.disk.is_off = True
+        self._keep(process, is_killed=True)
+        process.scope.cancel()
+        await process.ended.wait()
+
+    async def stop(self, process: Process) -> None:
+        """End a process in order."""
+        process.context.stopping.set()
+        await process.ended.wait()
+        self._keep(process, is_killed=False)
+
+    def _keep(self, process: Process, *, is_killed: bool) -> None:
+        lines = self.exchange.lines[process.first_line :]
+        for line, stats in zip(lines, process.state.sessions, strict=True):
+            in_memory = 0 if stats.is_kept else stats.queued_frames - stats.spooled_frames
+            self.kept.append(Kept(line, stats, stats.received.total - in_memory if is_killed else None))
+
+    # The storm.
+
+    async def storm(self, nursery: trio.Nursery) -> None:
+        """Let things go wrong, one after the other, each at an instant of the seed's choice."""
+        rng = self.rng
+        process = self.start(nursery)
+        acts = (self._storm_frames, self._storm_database, self._storm_disk, self._storm_clock)
+        while trio.current_time() < STORM_S:
+            await trio.sleep(rng.expovariate(1 / 3.0))
+            if rng.random() < 0.25:
+                self.note("kill")
+                await self.kill(process)
+                await trio.sleep(rng.uniform(0, 3))
+                process = self.start(nursery)
+            else:
+                rng.choice(acts)()
+
+    def _storm_frames(self) -> None:
+        rng = self.rng
+        scale = rng.choice((0.0, 0.01, 0.05))
+        names = [name for name in Chances.__annotations__ if rng.random() < 0.4]
+        chances = {
+            name: scale * rng.random() * (0.1 if name in ("cut", "silence", "mute") else 1.0)
+            for name in names
+        }
+        self.exchange.chances = Chances(**chances)
+        self.note(f"frames {chances}")
+
+    def _storm_database(self) -> None:
+        self.database.is_away = self.rng.random() < 0.5
+        self.database.cut_share = self.rng.choice((0.0, 0.0, 0.1, 0.4))
+        self.database.call_s = self.rng.choice((0.002, 0.002, 0.1, 2.0, 7.0))
+        self.note(f"database {self.database.is_away} {self.database.cut_share} {self.database.call_s}")
+
+    def _storm_disk(self) -> None:
+        self.disk.bytes_max = self.rng.choice((None, None, 0, 5_000))
+        self.note(f"disk {self.disk.bytes_max}")
+
+    def _storm_clock(self) -> None:
+        self.clock_offset_us += self.rng.choice((-1, 1)) * self.rng.choice((3_600_000_000, 500_000))
+        self.note(f"clock {self.clock_offset_us}")
+
+    def heal(self) -> None:
+        """Nothing goes wrong any more."""
+        self.exchange.chances = Chances()
+        self.database.is_away = False
+        self.database.cut_share = 0.0
+        self.database.call_s = 0.002
+        self.disk.bytes_max = None
+        self.note("healed")
+
+
+async def live(world: World) -> None:
+    """One whole run; returns when the last process has stopped in order."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.exchange.play)
+        await world.storm(nursery)
+        world.heal()
+        await trio.sleep(HEAL_S)
+        assert world.last is not None
+        await world.stop(world.last)
+        nursery.cancel_scope.cancel(reason="the run is over")
+
+
+def run_world(seed: int) -> World:
+    """A run from a seed, in virtual time; the same seed gives the same run."""
+    from tests.schedule import run_seeded
+
+    world = World(seed)
+    run_seeded(partial(live, world), seed)
+    return world

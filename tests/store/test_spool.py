@@ -1,0 +1,232 @@
+"""What waits on the disk is there again, in order, whatever happened in between."""
+
+import random
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import trio
+
+from collector.errors import StartError
+from collector.observe.state import SpoolStatus
+from collector.protocol.facts import FrameCounts, ReceivedFrame
+from collector.protocol.tracker import FeedTracker
+from collector.store.batch import Batch, SessionEnding, SessionOpening
+from collector.store.folder import FolderDisk, open_folder
+from collector.store.spool import (
+    SEGMENT_BYTES_MAX,
+    Journal,
+    Spool,
+    SpoolFailed,
+    SpoolFull,
+    decode_record,
+    encode_record,
+)
+from tests.frames import RECEIVED_US, snapshot_text
+from tests.twins import MemoryDisk
+
+OPENING = SessionOpening(
+    key=UUID(int=7),
+    recorder_key=5,
+    market_tickers=("A", "B"),
+    ws_url="ws://127.0.0.1/",
+    environment="demo",
+    code_version="1",
+    sample_rate=1,
+    use_yes_price=False,
+    started_us=RECEIVED_US,
+)
+ENDING = SessionEnding(RECEIVED_US + 5, "error", "network: gone", 1006)
+
+
+def batches(count: int, frames_each: int = 3) -> list[Batch]:
+    """Batches of snapshots, garbage and the gaps that they make: every kind of fact that is easily had."""
+    tracker = FeedTracker.of_markets(("A", "B"))
+    made: list[Batch] = []
+    number = 1
+    for _ in range(count):
+        frames: list[ReceivedFrame] = []
+        for _ in range(frames_each):
+            text = "no frame" if number % 7 == 0 else snapshot_text("A", number)
+            frames.append(ReceivedFrame(number, RECEIVED_US + number, text))
+            number += 1
+        folded = tracker.process(frames)
+        made.append(Batch(len(made) + 1, folded.frames, folded.facts, folded.counts, number))
+    return made
+
+
+def spool_on(disk: MemoryDisk | FolderDisk, bytes_max: int = 2**30) -> Spool:
+    return Spool(disk, bytes_max, SpoolStatus())
+
+
+def content(batch: Batch) -> tuple[object, ...]:
+    """A batch for comparing; facts of different kinds may change places, those of one kind may not."""
+    facts = sorted(batch.facts, key=lambda fact: type(fact).__name__)
+    return batch.number, list(batch.frames), facts, batch.counts, batch.next_frame
+
+
+async def read_all(journal: Journal) -> list[Batch | SessionEnding]:
+    records: list[Batch | SessionEnding] = []
+    while (record := await journal.first()) is not None:
+        records.append(record)
+        await journal.advance()
+    return records
+
+
+def test_record_round_trip() -> None:
+    """A batch comes back with its frames verbatim and every fact that becomes a row."""
+    for batch in [*batches(20), Batch(3, (), (), FrameCounts(), 9)]:
+        data = encode_record(batch)
+        decoded = decode_record(data[:16], data[16:])
+        assert isinstance(decoded, Batch)
+        assert content(decoded) == content(batch)
+    data = encode_record(ENDING)
+    assert decode_record(data[:16], data[16:]) == ENDING
+
+
+async def test_next_process_finds_everything_in_order() -> None:
+    """What one process has spooled, the next one reads: whose it is, each batch in order, and the end."""
+    disk = MemoryDisk()
+    journal = spool_on(disk).journal(OPENING)
+    for batch in batches(10):
+        await journal.append(batch)
+    await journal.append(ENDING)
+
+    spool = spool_on(disk)
+    (found,) = await spool.leftovers()
+    assert found.opening == OPENING
+    *read, ending = await read_all(found)
+    assert [content(batch) for batch in read if isinstance(batch, Batch)] == [content(b) for b in batches(10)]
+    assert ending == ENDING
+    assert (disk.files, spool.status.bytes, spool.status.sessions) == ({}, 0, 0)
+
+
+async def test_torn_last_record_is_skipped_and_counted() -> None:
+    """Wherever a kill cuts the last record, all records before it are read and one torn record is counted."""
+    disk = MemoryDisk()
+    journal = spool_on(disk).journal(OPENING)
+    for batch in batches(3):
+        await journal.append(batch)
+    (name,) = disk.files
+    whole = len(disk.files[name])
+    await journal.append(batches(4)[3])
+    text = disk.files[name]
+    for cut in range(whole, len(text)):
+        spool = spool_on(MemoryDisk({name: text[:cut]}))
+        (found,) = await spool.leftovers()
+        assert len(await read_all(found)) == 3
+        assert spool.status.torn_records == (0 if cut == whole else 1)
+        assert found.torn_bytes == cut - whole
+        assert not found.is_damaged
+
+
+async def test_file_cut_within_its_opening_is_nothing() -> None:
+    """A kill before anything was whole leaves nothing to recover, and nothing to stumble over."""
+    disk = MemoryDisk({"x.000001.spool": encode_record(OPENING)[:20]})
+    assert await spool_on(disk).leftovers() == []
+    assert disk.files == {}
+
+
+async def test_damage_in_the_middle_is_put_aside() -> None:
+    """A flipped bit before the end is no torn record: the file is kept for a person, and counted."""
+    disk = MemoryDisk()
+    journal = spool_on(disk).journal(OPENING)
+    sizes: list[int] = []
+    for batch in batches(5):
+        await journal.append(batch)
+        sizes.append(len(next(iter(disk.files.values()))))
+    (name,) = disk.files
+    spoilt = bytearray(disk.files[name])
+    spoilt[sizes[2] + 40] ^= 1
+    disk.files[name] = bytes(spoilt)
+
+    spool = spool_on(disk)
+    (found,) = await spool.leftovers()
+    assert len(await read_all(found)) == 3
+    assert (found.is_damaged, spool.status.damaged_files) == (True, 1)
+    assert list(disk.files) == [name.replace(".spool", ".damaged")]
+
+
+async def test_full_spool_takes_nothing_and_room_is_told() -> None:
+    """At its bound it refuses whole records, loses none that it has, and tells when there is room again."""
+    disk = MemoryDisk()
+    spool = spool_on(disk, bytes_max=4000)
+    journal = spool.journal(OPENING)
+    many = batches(200)
+    kept = 0
+    with pytest.raises(SpoolFull):
+        for batch in many:
+            await journal.append(batch)
+            kept += 1
+    assert spool.status.is_full
+    assert sum(map(len, disk.files.values())) == spool.status.bytes <= 4000
+    room = spool.room
+    assert len(await read_all(journal)) == kept
+    assert room.is_set()
+    assert not spool.status.is_full
+
+
+async def test_full_disk_is_told_and_heals() -> None:
+    """A full disk is named in the status; when it has room, the next record goes in as if nothing was."""
+    disk = MemoryDisk(bytes_max=1500)
+    spool = spool_on(disk)
+    journal = spool.journal(OPENING)
+    first, second = batches(2)
+    await journal.append(first)
+    disk.bytes_max = 0
+    with pytest.raises(SpoolFailed, match="No space left on device"):
+        await journal.append(second)
+    assert spool.status.failure == "No space left on device"
+    disk.bytes_max = None
+    await journal.append(second)
+    assert spool.status.failure == ""
+    assert len(await read_all(journal)) == 2
+
+
+async def test_segments_go_as_they_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Space comes back while a journal drains, not only at its end; the order stays."""
+    monkeypatch.setattr("collector.store.spool.SEGMENT_BYTES_MAX", 2000)
+    assert SEGMENT_BYTES_MAX > 2000
+    disk = MemoryDisk()
+    journal = spool_on(disk).journal(OPENING)
+    rng = random.Random(3)
+    waiting = batches(60)
+    read: list[int] = []
+    most_files = 0
+    while waiting or not journal.is_empty:
+        if waiting and (journal.is_empty or rng.random() < 0.6):
+            await journal.append(waiting.pop(0))
+        else:
+            record = await journal.first()
+            assert isinstance(record, Batch)
+            read.append(record.number)
+            await journal.advance()
+        most_files = max(most_files, len(disk.files))
+    assert read == list(range(1, 61))
+    assert most_files > 2
+    assert disk.files == {}
+
+
+async def test_real_folder(tmp_path: Path) -> None:
+    """On a real disk: written, read by another owner, removed; and one collector at a time."""
+    folder = tmp_path / "new" / "spool"
+    async with open_folder(folder) as disk:
+        journal = spool_on(disk).journal(OPENING)
+        for batch in batches(5):
+            await journal.append(batch)
+        with pytest.raises(StartError, match="in use by another collector"):
+            async with open_folder(folder):
+                raise AssertionError("two owners")
+    async with open_folder(folder) as disk:
+        (found,) = await spool_on(disk).leftovers()
+        assert len(await read_all(found)) == 5
+    assert [path.name for path in await trio.to_thread.run_sync(lambda: list(folder.iterdir()))] == ["lock"]
+
+
+async def test_folder_that_is_a_file(tmp_path: Path) -> None:
+    """A path that can't be a folder is told with the variable that names it."""
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(StartError, match="RL_SPOOL_DIR"):
+        async with open_folder(path):
+            raise AssertionError("a file is no folder")
