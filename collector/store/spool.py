@@ -4,8 +4,8 @@ Where batches wait on disk while PostgreSQL is away: journals of records, bounde
 Theory of operation. Each session that needs it has a journal: numbered segment files, each of which begins
 with the session's opening, so that every file can be read alone. Records are appended, and are on the disk
 when `append` returns; they are read back in order, and a segment goes when its last record is in the
-database. A record that is taken in twice does no harm, because the ledger knows each batch. One process owns a spool
-folder; what a process that died has left there, the next one finds with `leftovers`.
+database. A record that is taken in twice does no harm, because the ledger knows each batch. One process
+owns a spool folder; what a process that died has left there, the next one finds with `leftovers`.
 
 A record that is cut short at the end of a journal is what a kill or a power cut leaves: it is skipped and
 counted. Whatever else can't be read is damage: the files from there on are put aside under another name, for
