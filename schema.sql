@@ -100,7 +100,7 @@ CREATE TABLE IF NOT EXISTS rl_market_events (
     session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
     market_ticker   text NOT NULL,
     event_type      text NOT NULL,
-    event           jsonb NOT NULL
+    event           jsonb NOT NULL              -- the exchange's message; NUL characters in it as text
 );
 
 CREATE INDEX IF NOT EXISTS rl_market_events_market ON rl_market_events (market_ticker, received_us);
@@ -185,6 +185,7 @@ CREATE TABLE IF NOT EXISTS rl_write_ledger (
     gap_rows        integer NOT NULL,
     reject_rows     integer NOT NULL,
     audit_rows      integer NOT NULL DEFAULT 0,
+    event_rows      integer NOT NULL DEFAULT 0,
     checksum        bytea NOT NULL,             -- of the raw block that went in with it
     committed_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (session_id, batch_number),
@@ -193,6 +194,7 @@ CREATE TABLE IF NOT EXISTS rl_write_ledger (
 );
 
 ALTER TABLE rl_write_ledger ADD COLUMN IF NOT EXISTS audit_rows integer NOT NULL DEFAULT 0;
+ALTER TABLE rl_write_ledger ADD COLUMN IF NOT EXISTS event_rows integer NOT NULL DEFAULT 0;
 
 -- ---------------------------------------------------------------- for later stages
 

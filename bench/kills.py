@@ -2,9 +2,9 @@
 A hundred kills: what is in the database afterwards is the beginning of what was sent, each time.
 
 A simulated exchange keeps sending; `collector run` is started and killed with SIGKILL at a random instant,
-over and over, every fourth time or so while the database can't be reached (from the start, or from some
-instant on), so that it dies while it writes to its spool. A last run brings in what the others have left,
-records a while, and is stopped in order.
+over and over. Every fourth time or so the database can't be reached, from the start or from that instant on;
+then the kill comes some seconds later, so that it strikes while the spool is written. A last run brings in
+what the others have left, records a while, and is stopped in order.
 
 Then, for every connection of the simulator's account, the frames of the session that belongs to it must be an
 exact beginning of what was sent on it; nothing may be there twice; a session that lacks an end must say that
@@ -18,7 +18,7 @@ import random
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import click
 import trio
@@ -37,6 +37,7 @@ from bench.ordeal import (
 from bench.rig import (
     LAST_WORDS_CHARACTERS,
     START_S_MAX,
+    end_on_sigterm,
     finish,
     has_line,
     percentile,
@@ -46,11 +47,14 @@ from bench.rig import (
     temporary_folder,
     wait_until,
 )
+from collector.session.writer import DIRECT_S_MAX
 from tests.tcp_proxy import TcpProxy, open_proxy, through_port
 
 DRAIN_S_MAX = 120.0
 KILL_S_MAX = 10.0
 LAST_RUN_S = 2.0
+LOST_S_MAX = 3.0
+"""So long a run may go on after it has lost the database: a flush interval, and some batches in the spool."""
 AWAY_SHARE = 0.25
 Database = Literal["there", "away", "lost"]
 """For a run: whether the database can be reached, can't be, or can't be any more from some instant on."""
@@ -70,7 +74,7 @@ class Plan:
 
     def s_max(self) -> float:
         """No run of this program may take longer."""
-        return self.kills * (self.after_s_max + 2.0) + 300.0
+        return self.kills * (self.after_s_max + DIRECT_S_MAX + 2.0) + 300.0
 
 
 @frozen
@@ -80,6 +84,7 @@ class Kill:
     number: int
     database: Database
     after_s: float
+    killed_us: int
     connections: list[int]
 
 
@@ -133,23 +138,25 @@ async def kill_often(plan: Plan, bench: Bench, proxy: TcpProxy, runs: Runs) -> N
             if collector.returncode is not None:
                 runs.findings.append(f"run {number} has ended by itself with {collector.returncode}")
         finally:
+            killed_us = time.time_ns() // 1000
             collector.kill()
             with trio.move_on_after(KILL_S_MAX, shield=True):
                 await collector.wait()
             proxy.refuse(False)
         connections = await trio.to_thread.run_sync(account.read)
-        runs.kills.append(Kill(number, database, after_s, connections))
+        runs.kills.append(Kill(number, database, after_s, killed_us, connections))
         runs.spool_left += bool(bench.spool_sizes())
         runs.read_log(log_path)
 
 
 async def _let_live(after_s: float, share: float, database: Database, proxy: TcpProxy) -> None:
+    await trio.sleep(after_s)
     if database == "lost":
-        await trio.sleep(after_s * share)
         proxy.refuse()
         proxy.cut()
-        after_s *= 1 - share
-    await trio.sleep(after_s)
+        await trio.sleep(share * LOST_S_MAX)
+    elif database == "away":
+        await trio.sleep(DIRECT_S_MAX + share)
 
 
 async def run_last(bench: Bench, runs: Runs) -> None:
@@ -187,7 +194,6 @@ def print_ordeal(plan: Plan, runs: Runs, proof: Proof) -> None:
     sessions = [session for session in proof.sessions if session.hashes]
     tails = [found for found in proof.matches if found.lost]
     databases = Counter(kill.database for kill in runs.kills)
-    unseen = [found for found in tails if found.session is None]
     connected = sum(bool(kill.connections) for kill in runs.kills)
     reasons = Counter(f"{session.status}: {session.end_reason}" for session in proof.sessions)
     bad = sum(not report.is_good for report in proof.reports)
@@ -198,9 +204,7 @@ def print_ordeal(plan: Plan, runs: Runs, proof: Proof) -> None:
         ("frames sent", f"{proof.sent:,}"),
         ("frames recorded", f"{proof.recorded:,}"),
         ("lost in unsynced tails", f"{sum(found.lost for found in tails):,}"),
-        ("  a kill, frames", _spread([found.lost for found in tails])),
-        ("  a kill, ms by send times", _spread([found.lost_ms for found in tails])),
-        ("  connections without a session", f"{len(unseen)}, of {_lost(unseen):,} frames"),
+        *_tail_rows(runs, proof.matches),
         ("sessions", f"{len(proof.sessions)}, {len(sessions)} with frames"),
         ("torn records skipped", f"{runs.torn}"),
         ("files put aside", f"{runs.put_aside}"),
@@ -209,6 +213,31 @@ def print_ordeal(plan: Plan, runs: Runs, proof: Proof) -> None:
     ]
     rows += [(f"sessions {reason}", str(count)) for reason, count in reasons.items()]
     print_table(f"{plan.kills} kills, {plan.markets} markets, {plan.rate:g} messages a second", rows)
+
+
+def _tail_rows(runs: Runs, matches: list[Match]) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for database in get_args(Database):
+        killed_us = {
+            number: kill.killed_us
+            for kill in runs.kills
+            if kill.database == database
+            for number in kill.connections
+        }
+        of_these = [found for found in matches if found.connection in killed_us]
+        received_ms = [
+            (killed_us[found.connection] - found.session.last_received_us) // 1000
+            for found in of_these
+            if found.session is not None
+        ]
+        unseen = [found for found in of_these if found.session is None]
+        rows += [
+            (f"  database {database}: frames a kill", _spread([found.lost for found in of_these])),
+            ("    first to last lost, by send times, ms", _spread([found.lost_ms for found in of_these])),
+            ("    last recorded to kill, by receive times, ms", _spread(received_ms)),
+            ("    connections without a recorded frame", f"{len(unseen)}, of {_lost(unseen):,} frames"),
+        ]
+    return rows
 
 
 def _lost(matches: list[Match]) -> int:
@@ -235,6 +264,7 @@ def main(
     kills: int, markets: int, rate: float, seed: int, after_s: tuple[float, float], flush_s: float
 ) -> None:
     """Kill, kill, read back, and print."""
+    end_on_sigterm()
     plan = Plan(kills, markets, rate, seed, min(after_s), max(after_s), flush_s)
     with temporary_folder() as folder:
         runs, proof = trio.run(run_ordeal, plan, folder)

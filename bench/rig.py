@@ -10,6 +10,7 @@ come from the server. It writes ten bytes more for each transaction.
 import os
 import shlex
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -141,6 +142,13 @@ def _bare_environ() -> dict[str, str]:
     """This process's environment without anything that configures the collector."""
     names = ("KALSHI_", "RL_", "ORDERBOOK_", "DATABASE_", "HOST", "PORT")
     return {name: value for name, value in os.environ.items() if not name.startswith(names)}
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM do what Ctrl-C does: everything that was started is ended, and folders are removed."""
+    # Trio knows where a SIGINT may strike, and of no other signal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
 
 
 def free_port() -> int:

@@ -65,6 +65,21 @@ def subscribed_text(channel: str, sid: int, *, command_id: int = 1) -> str:
     )
 
 
+def subscribed_texts() -> list[str]:
+    """The acknowledgements of a session's channels; their sids are 1, 2 and 3."""
+    channels = ("orderbook_delta", "trade", "market_lifecycle_v2")
+    return [subscribed_text(channel, sid, command_id=sid) for sid, channel in enumerate(channels, 1)]
+
+
+def event_text(
+    ticker: str | None, seq: int, event_type: str | None = "determined", *, sid: int = 3, **more: object
+) -> str:
+    """A lifecycle event of a market."""
+    named = {"market_ticker": ticker, "event_type": event_type}
+    msg = {name: value for name, value in named.items() if value is not None} | more
+    return json.dumps({"type": "market_lifecycle_v2", "sid": sid, "seq": seq, "msg": msg}) + "\n"
+
+
 def error_text(
     code: int, *, command_id: int | None = None, sid: int | None = None, seq: int | None = None
 ) -> str:

@@ -10,10 +10,11 @@ Besides today's format (decimal strings, `*_dollars_fp`), the two that came befo
 recordings of them exist.
 """
 
+import json
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 import msgspec
 from attrs import frozen
@@ -24,6 +25,7 @@ from collector.protocol.messages import (
     DeltaMessage,
     ErrorReply,
     Levels,
+    LifecycleMessage,
     Message,
     OkReply,
     OtherMessage,
@@ -46,6 +48,7 @@ _Sid = Annotated[int, Meta(ge=0, le=2**62)]
 _Ticker = Annotated[str, Meta(pattern=r"^[!-~]{1,200}\Z")]
 _TradeId = Annotated[str, Meta(pattern=r"^[!-~]{1,200}\Z")]
 _Text = Annotated[str, Meta(max_length=10_000)]
+_EventType = Annotated[str, Meta(pattern=r"^[!-~]{1,100}\Z")]
 _LegacyLevel = tuple[int, int]
 
 
@@ -99,6 +102,22 @@ class _Trade(Struct, forbid_unknown_fields=True):
     yes_price: int | None = None
     no_price: int | None = None
     count: int | None = None
+
+
+LIFECYCLE_TYPES: Final = frozenset({"market_lifecycle_v2", "event_lifecycle", "event_fee_update"})
+_LIFECYCLE_FIELDS: Final = frozenset(
+    {
+        "market_ticker", "event_ticker", "series_ticker", "event_type", "exchange_index", "open_ts",
+        "close_ts", "result", "determination_ts", "settlement_value", "settled_ts", "is_deactivated",
+        "additional_metadata",
+        "price_level_structure", "price_ranges", "strike_type", "floor_strike", "cap_strike", "custom_strike",
+        "yes_sub_title", "title", "subtitle", "collateral_return_type", "strike_date", "strike_period",
+        "fractional_trading_enabled", "fee_type_override", "fee_multiplier_override", "ts", "ts_ms",
+    }
+)  # fmt: skip
+_EVENT_TIMES: Final = {"determined": "determination_ts", "settled": "settled_ts"}
+"""Where the time of an event stands, in seconds. Other times in an event are those of what is to come."""
+_EVENT_DEPTH_MAX: Final = 32
 
 
 class _Subscribed(Struct):
@@ -244,6 +263,73 @@ def _decode_trade(content: Raw) -> Decoded:
     return Decoded(message, unknown)
 
 
+def _decode_lifecycle(content: Raw) -> Decoded:
+    """Never malformed: no book depends on it."""
+    try:
+        fields = _keys_decoder.decode(content)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return Decoded(LifecycleMessage(None, None, None, bytes(content)))
+    event_type = _readable(fields, "event_type", _EventType)
+    timestamp_ms = _readable(fields, "ts_ms", _Count)
+    if timestamp_ms is None:
+        seconds = _readable(fields, _EVENT_TIMES.get(event_type or "", "ts"), _Count)
+        timestamp_ms = None if seconds is None else seconds * 1000
+    if timestamp_ms is not None and timestamp_ms > _TIMESTAMP_MS_MAX:
+        timestamp_ms = None
+    ticker = _readable(fields, "market_ticker", _Ticker)
+    unknown = tuple(name for name in fields if name not in _LIFECYCLE_FIELDS)
+    return Decoded(LifecycleMessage(ticker, event_type, timestamp_ms, bytes(content)), unknown)
+
+
+def _readable(fields: dict[str, Raw], name: str, shape: Any) -> Any:  # noqa: ANN401 - what `shape` says
+    """A field, or None when it is missing or not what it should be."""
+    try:
+        return msgspec.json.decode(fields[name], type=shape)
+    except (msgspec.MsgspecError, ValueError, RecursionError, KeyError):
+        return None
+
+
+def canonical_event(content: bytes) -> str | None:
+    """
+    JSON text in one form, with sorted names, that PostgreSQL's jsonb takes and gives back as it was.
+
+    What jsonb has no place for becomes readable text: NUL characters, halves of surrogate pairs, numbers
+    beyond what is exact. None when the text can't be read.
+    """
+    try:
+        value = json.loads(content, parse_int=_event_integer, parse_float=_event_number)
+        return json.dumps(_event_value(value, 0), sort_keys=True)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _event_value(value: Any, depth: int) -> Any:  # noqa: ANN401 - any JSON
+    if depth > _EVENT_DEPTH_MAX:
+        return "(too deep)"
+    if isinstance(value, str):
+        return _event_text(value)
+    if isinstance(value, list):
+        return [_event_value(member, depth + 1) for member in cast("list[object]", value)]
+    if isinstance(value, dict):
+        members = cast("dict[str, object]", value).items()
+        return {_event_text(name): _event_value(member, depth + 1) for name, member in members}
+    return value
+
+
+def _event_text(text: str) -> str:
+    return text.replace("\0", "\\u0000").encode(errors="backslashreplace").decode()
+
+
+def _event_integer(text: str) -> int | str:
+    return int(text) if len(text) <= 18 else text
+
+
+def _event_number(text: str) -> float | str:
+    number = float(text)
+    # Outside of it, the number is written in a way that jsonb does not keep. The sum makes -0.0 be 0.0.
+    return number + 0.0 if number == 0 or 1e-4 <= abs(number) < 1e15 else text
+
+
 def _decode_subscribed(content: Raw) -> Decoded:
     wire, unknown = _decode_known(content, _Subscribed)
     return Decoded(SubscribedReply(wire.channel, wire.sid), unknown)
@@ -281,6 +367,7 @@ _DECODERS: dict[str, Callable[[Raw], Decoded]] = {
     "orderbook_delta": _decode_delta,
     "orderbook_snapshot": _decode_snapshot,
     "trade": _decode_trade,
+    **dict.fromkeys(LIFECYCLE_TYPES, _decode_lifecycle),
     "subscribed": _decode_subscribed,
     "error": _decode_error,
     "ok": _decode_ok,

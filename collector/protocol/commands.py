@@ -10,19 +10,21 @@ from typing import Any
 
 import msgspec
 
-from collector.protocol.messages import BOOK_CHANNEL
+from collector.protocol.messages import BOOK_CHANNEL, LIFECYCLE_CHANNEL
 
 USE_YES_PRICE = False
 """NO-side prices stay on the NO scale; recorded with each session."""
 
 
 def encode_subscribe(command_id: int, channel: str, tickers: Sequence[str]) -> str:
-    """Subscribe one channel for some markets. One channel a command, so that each has a reply of its own."""
-    params: dict[str, Any] = {
-        "channels": [channel],
-        "market_tickers": list(tickers),
-        "skip_ticker_ack": True,
-    }
+    """
+    Subscribe one channel for some markets. One channel a command, so that each has a reply of its own.
+
+    The lifecycle takes no list of markets: it tells of all.
+    """
+    params: dict[str, Any] = {"channels": [channel], "skip_ticker_ack": True}
+    if channel != LIFECYCLE_CHANNEL:
+        params["market_tickers"] = list(tickers)
     if channel == BOOK_CHANNEL:
         params["use_yes_price"] = USE_YES_PRICE
     return _encode(command_id, "subscribe", params)

@@ -6,7 +6,8 @@ names the `sid`. After that there is at most one further command in an interval,
 first:
 
 1. A probe of a subscription that has been silent for long. Quiet is not mute: any numbered frame on that
-   `sid` is an answer. Two probes without one, and the connection is given up.
+   `sid` is an answer. Two probes without one, and the connection is given up. The lifecycle is not probed: it
+   carries no markets that a probe could name.
 2. Markets whose books are lost are asked for with `get_snapshot`, at most so many in each command, and asked
    for again when no answer came in time.
 3. Audits: exact books are asked for in rotation, each once in the audit interval. The tracker compares. An
@@ -35,6 +36,7 @@ from collector.protocol.messages import (
     ERROR_MARKET_LIMIT,
     ERROR_TOO_MANY_REQUESTS,
     ERROR_UNKNOWN_SUBSCRIPTION,
+    LIFECYCLE_CHANNEL,
     TERMINAL_ERRORS,
     TRADE_CHANNEL,
     ErrorReply,
@@ -44,7 +46,7 @@ from collector.protocol.messages import (
 )
 from collector.protocol.sequence import SequenceChain
 
-CHANNELS = (BOOK_CHANNEL, TRADE_CHANNEL)
+CHANNELS = (BOOK_CHANNEL, TRADE_CHANNEL, LIFECYCLE_CHANNEL)
 
 
 @frozen
@@ -248,16 +250,17 @@ class Conversation:
             chain = None if subscription.sid is None else chains.get(subscription.sid)
             if chain is not None and chain.expected != subscription.number:
                 subscription.number = chain.expected
-                subscription.hear(self._probe_after(now_s))
+                subscription.hear(self._probe_after(subscription, now_s))
 
-    def _probe_after(self, now_s: float) -> float:
-        return now_s + self.pace.silence_probe_s if self.pace.silence_probe_s else float("inf")
+    def _probe_after(self, subscription: _Subscription, now_s: float) -> float:
+        is_probed = self.pace.silence_probe_s and subscription.channel != LIFECYCLE_CHANNEL
+        return now_s + self.pace.silence_probe_s if is_probed else float("inf")
 
     def _begin(self, subscription: _Subscription, sid: int, now_s: float) -> None:
         """A subscription is on."""
         subscription.sid = sid
         subscription.number = None
-        subscription.hear(self._probe_after(now_s))
+        subscription.hear(self._probe_after(subscription, now_s))
         if subscription.channel == BOOK_CHANNEL:
             self._audits.begin(now_s)
 
@@ -374,7 +377,7 @@ class Conversation:
                 subscription.again(now_s + (self.pace.command_timeout_s if is_again else 0.0))
 
     def _note_refusal(self, error: ErrorReply, command_id: int | None, now_s: float) -> None:
-        """A subscribe was turned down. Without books there is nothing to do; trades are tried again later."""
+        """A subscribe was turned down. Without books there is nothing to do; others are tried again."""
         for subscription in self._subscriptions.values():
             if command_id is None or subscription.sid is not None or subscription.command_id != command_id:
                 continue

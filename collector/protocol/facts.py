@@ -80,6 +80,22 @@ class TradeFact:
 
 
 @frozen
+class EventFact:
+    """
+    Something happened to a market as a whole: it was opened, determined, settled.
+
+    `event` is the message as JSON text, in the one form that PostgreSQL's jsonb gives back as it was.
+    """
+
+    market_ticker: str
+    sequence_number: int | None
+    timestamp_ms: int | None
+    received_us: int
+    event_type: str
+    event: str
+
+
+@frozen
 class GapFact:
     """
     Something is missing, and books are unknown from here on.
@@ -135,7 +151,9 @@ class ReplyFact:
     message: Message
 
 
-Fact: TypeAlias = DeltaFact | SnapshotFact | TradeFact | GapFact | AuditFact | RejectFact | ReplyFact
+Fact: TypeAlias = (
+    DeltaFact | SnapshotFact | TradeFact | EventFact | GapFact | AuditFact | RejectFact | ReplyFact
+)
 
 
 @frozen

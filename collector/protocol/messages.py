@@ -13,6 +13,7 @@ from collector.protocol.units import Side
 
 BOOK_CHANNEL: Final = "orderbook_delta"
 TRADE_CHANNEL: Final = "trade"
+LIFECYCLE_CHANNEL: Final = "market_lifecycle_v2"
 
 ERROR_UNKNOWN_SUBSCRIPTION: Final = 7
 ERROR_COMMAND_TIMEOUT: Final = 18
@@ -59,6 +60,20 @@ class TradeMessage:
 
 
 @frozen
+class LifecycleMessage:
+    """
+    Something happened to a market or an event as a whole. The channel tells of all markets there are.
+
+    What could not be read is None: nothing in here is worth a reject. `content` is the message as JSON.
+    """
+
+    market_ticker: str | None
+    event_type: str | None
+    timestamp_ms: int | None
+    content: bytes
+
+
+@frozen
 class SubscribedReply:
     """A channel of a subscribe command is on. Never numbered; data of its sid may come before it."""
 
@@ -93,6 +108,7 @@ Message: TypeAlias = (
     SnapshotMessage
     | DeltaMessage
     | TradeMessage
+    | LifecycleMessage
     | SubscribedReply
     | ErrorReply
     | OkReply

@@ -17,10 +17,18 @@ from attrs import define, field
 
 from collector.errors import MalformedFrame
 from collector.protocol.book import OrderBook
-from collector.protocol.codec import Envelope, decode_envelope, decode_message, guess_market_ticker
+from collector.protocol.codec import (
+    LIFECYCLE_TYPES,
+    Envelope,
+    canonical_event,
+    decode_envelope,
+    decode_message,
+    guess_market_ticker,
+)
 from collector.protocol.facts import (
     AuditFact,
     DeltaFact,
+    EventFact,
     Fact,
     FrameBatch,
     FrameCounts,
@@ -34,9 +42,11 @@ from collector.protocol.facts import (
 )
 from collector.protocol.messages import (
     BOOK_CHANNEL,
+    LIFECYCLE_CHANNEL,
     TERMINAL_ERRORS,
     DeltaMessage,
     ErrorReply,
+    LifecycleMessage,
     OtherMessage,
     SnapshotMessage,
     SubscribedReply,
@@ -103,6 +113,11 @@ class FeedTracker:
     unknown_types: Counter[str] = field(factory=Counter[str])
     unknown_fields: Counter[str] = field(factory=Counter[str])
     negative_levels: int = 0
+    _recorded: frozenset[str] = field(init=False)
+    """The markets as they were given: the lifecycle tells of all others too."""
+
+    def __attrs_post_init__(self) -> None:
+        self._recorded = frozenset(self.markets)
 
     @classmethod
     def of_markets(cls, tickers: Iterable[str]) -> "FeedTracker":
@@ -146,6 +161,8 @@ class FeedTracker:
         if envelope.sid is not None and envelope.seq is not None:
             if envelope.type in BOOK_TYPES:
                 self.book_sids.add(envelope.sid)
+            elif envelope.type in LIFECYCLE_TYPES:
+                self.channels.setdefault(envelope.sid, LIFECYCLE_CHANNEL)
             if not self._pass_chain(envelope.sid, envelope.seq, frame, facts):
                 return "stales"
         try:
@@ -183,6 +200,9 @@ class FeedTracker:
             case SnapshotMessage() as snapshot:
                 self._replace_book(envelope, snapshot, frame, facts)
                 return "snapshots"
+            case LifecycleMessage() as lifecycle:
+                self._note_event(envelope, lifecycle, frame, facts)
+                return "controls"
             case OtherMessage():
                 _count_name(self.unknown_types, envelope.type)
             case SubscribedReply() | ErrorReply() | UnsubscribedReply() as reply:
@@ -277,6 +297,19 @@ class FeedTracker:
                 trade.is_block_trade,
             )
         )
+
+    def _note_event(
+        self, envelope: Envelope, lifecycle: LifecycleMessage, frame: ReceivedFrame, facts: list[Fact]
+    ) -> None:
+        ticker, event_type = lifecycle.market_ticker, lifecycle.event_type
+        if event_type is None and envelope.type != LIFECYCLE_CHANNEL:
+            event_type = envelope.type
+        if ticker is None or ticker not in self._recorded or event_type is None:
+            return
+        event = canonical_event(lifecycle.content)
+        if event is not None:
+            seq, timestamp_ms = envelope.seq, lifecycle.timestamp_ms
+            facts.append(EventFact(ticker, seq, timestamp_ms, frame.received_us, event_type, event))
 
     def _note_subscription(
         self,

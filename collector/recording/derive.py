@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 from collector.protocol.facts import (
     AuditFact,
     DeltaFact,
+    EventFact,
     Fact,
     FrameCounts,
     GapFact,
@@ -25,7 +26,7 @@ from collector.protocol.facts import (
 from collector.protocol.thinning import Thinner
 from collector.protocol.tracker import FeedTracker
 
-RowKind = Literal["delta", "snapshot", "trade", "gap", "audit", "reject"]
+RowKind = Literal["delta", "snapshot", "trade", "event", "gap", "audit", "reject"]
 Row: TypeAlias = tuple[Hashable, ...]
 
 BUCKET_US: Final = 600_000_000
@@ -131,6 +132,11 @@ def row_of(fact: Fact) -> tuple[RowKind, int, Row] | None:
             return "trade", fact.received_us, (
                 fact.market_ticker, fact.sequence_number, fact.timestamp_ms, fact.received_us,
                 fact.trade_id, taker_yes, fact.price_e4, fact.count_e2, fact.is_block_trade,
+            )  # fmt: skip
+        case EventFact():
+            return "event", fact.received_us, (
+                fact.market_ticker, fact.sequence_number, fact.timestamp_ms, fact.received_us,
+                fact.event_type, fact.event,
             )  # fmt: skip
         case GapFact():
             return "gap", fact.detected_us, (

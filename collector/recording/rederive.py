@@ -18,6 +18,7 @@ from collector.errors import CollectorError
 from collector.protocol.facts import (
     AuditFact,
     DeltaFact,
+    EventFact,
     Fact,
     FrameCounts,
     GapFact,
@@ -49,6 +50,7 @@ TABLES: Final[dict[RowKind, str]] = {
     "delta": "rl_delta_rows",
     "snapshot": "rl_snapshot_rows",
     "trade": "rl_trade_rows",
+    "event": "rl_market_events",
     "gap": "rl_orderbook_gaps",
     "audit": "rl_orderbook_audits",
     "reject": "rl_orderbook_rejects",
@@ -57,6 +59,7 @@ _KINDS: Final[dict[type[Fact], RowKind]] = {
     DeltaFact: "delta",
     SnapshotFact: "snapshot",
     TradeFact: "trade",
+    EventFact: "event",
     GapFact: "gap",
     AuditFact: "audit",
     RejectFact: "reject",
@@ -243,6 +246,13 @@ async def _insert_rows(work: _Work, facts: Sequence[Fact]) -> None:
     session_id = work.session.session_id
     for fact in facts:
         match fact:
+            case EventFact():
+                await work.connection.execute(
+                    "INSERT INTO new_event (session_id, market_ticker, sequence_number, timestamp_ms,"
+                    " received_us, event_type, event) VALUES (%s, %s, %s, %s, %s, %s, %s::jsonb)",
+                    (session_id, fact.market_ticker, fact.sequence_number, fact.timestamp_ms,
+                     fact.received_us, fact.event_type, fact.event),
+                )  # fmt: skip
             case GapFact():
                 await work.connection.execute(
                     "INSERT INTO new_gap (session_id, sid, expected, received, detected_us, frame_number,"

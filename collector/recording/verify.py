@@ -10,6 +10,7 @@ Where retention has dropped the raw blocks that a session began with, its rows h
 themselves: see `collector.recording.rows`. Where it has dropped rows, the days that are left are compared.
 """
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, cast
@@ -44,6 +45,8 @@ _ROWS: Final[dict[RowKind, str]] = {
     "trade": "SELECT t.received_us, m.market_ticker, t.sequence_number, t.timestamp_ms, t.received_us,"
     " t.trade_id, t.is_taker_yes, t.price_e4, t.count_e2, t.is_block_trade FROM rl_trade_rows t"
     " JOIN rl_markets m USING (market_id) WHERE session_id = %s",
+    "event": "SELECT received_us, market_ticker, sequence_number, timestamp_ms, received_us, event_type,"
+    " event FROM rl_market_events WHERE session_id = %s",
     "gap": "SELECT detected_us, sid, expected, received, detected_us, frame_number, cause, market_ticker,"
     " channel FROM rl_orderbook_gaps WHERE session_id = %s",
     "audit": "SELECT received_us, market_ticker, sequence_number, received_us, is_match, first_difference"
@@ -245,12 +248,14 @@ async def _sum_rows(connection: TrioConnection, session_id: int) -> RowSums:
             await cursor.execute(statement.encode(), (session_id,))
             while rows := await cursor.fetchmany(PAGE_ROWS):
                 for received_us, *values in rows:
-                    sums.add(kind, received_us, tuple(_hashable(value) for value in values))
+                    sums.add(kind, received_us, tuple(_hashable(kind, value) for value in values))
     return sums
 
 
-def _hashable(value: Any) -> Any:  # noqa: ANN401 - whatever a column holds
-    """A book side as the derivation has it, anything else as it is."""
+def _hashable(kind: RowKind, value: Any) -> Any:  # noqa: ANN401 - whatever a column holds
+    """A book side or an event as the derivation has it, anything else as it is."""
+    if kind == "event" and isinstance(value, dict | list):
+        return json.dumps(value, sort_keys=True)
     if isinstance(value, dict):
         levels = cast("dict[str, int]", value)
         return frozenset((int(price), size) for price, size in levels.items())

@@ -30,7 +30,7 @@ from collector.store.sessions import SessionLink, SessionStore
 from collector.store.spool import Journal, SpoolFailed, SpoolFull
 from collector.supervise import backoff_delays
 
-DIRECT_S_MAX: Final = 5.0
+DIRECT_S_MAX: Final = 2.0
 """A connection or a batch that takes longer: what comes meanwhile is safer on the disk than in memory."""
 DIRECT_FRAMES_MAX: Final = 20_000
 """More waiting than this, and the database is slower than the exchange: half a tenth of what may wait."""
@@ -41,6 +41,8 @@ LAST_FLUSH_S_MAX: Final = 10.0
 RETRY_FIRST_S: Final = 0.2
 RETRY_S_MAX: Final = 5.0
 SPOOL_RETRY_S: Final = 1.0
+SPOOLED_ROWS: Final = 2_000
+"""Rows that make a batch due for the disk: each costs an fsync now and a transaction later."""
 
 _log = get_logger("writer")
 
@@ -146,10 +148,15 @@ class SessionWriter:
     async def _write_through_spool(self) -> None:
         """Keep the backlog on the disk, and the journal going into the database until it is empty."""
         self._tried = trio.Event()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._drain, nursery.cancel_scope.cancel, name="drain")
-            if not self.stats.is_spooled:
-                await self._move_to_spool()
+        direct_rows = self.backlog.batch_rows
+        self.backlog.batch_rows = max(direct_rows, SPOOLED_ROWS)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._drain, nursery.cancel_scope.cancel, name="drain")
+                if not self.stats.is_spooled:
+                    await self._move_to_spool()
+        finally:
+            self.backlog.batch_rows = direct_rows
 
     async def _move_to_spool(self) -> None:
         while (batch := await self.backlog.take()) is not None:

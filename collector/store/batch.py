@@ -14,6 +14,7 @@ from attrs import frozen
 from collector.protocol.facts import (
     AuditFact,
     DeltaFact,
+    EventFact,
     Fact,
     FrameCounts,
     GapFact,
@@ -129,6 +130,18 @@ async def close_session(connection: TrioConnection, session_id: int, ending: Ses
         )
 
 
+async def fetch_last_lexicon(connection: TrioConnection, session_id: int) -> int:
+    """The highest number of a session's lexicons; 0 when it has none."""
+    with translate_errors():
+        cursor = await connection.execute(
+            "SELECT COALESCE(max(lexicon_number), 0) FROM rl_raw_lexicons WHERE session_id = %s",
+            (session_id,),
+        )
+        row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 async def fetch_market_ids(connection: TrioConnection, tickers: Sequence[str]) -> dict[str, int]:
     """The numbers of markets; new ones get one."""
     with translate_errors():
@@ -180,6 +193,7 @@ async def write_batch(
                     await _insert_lexicon(connection, session_id, lexicon)
                 data = encode_raw_block(block, session_id)
                 await _copy(connection, "rl_raw_blocks", RAW_BLOCK_COLUMNS, data)
+            await _insert_events(connection, session_id, batch.facts)
             await _insert_gaps(connection, session_id, batch.facts)
             await _insert_audits(connection, session_id, batch.facts)
             await _insert_rejects(connection, session_id, batch.facts)
@@ -194,8 +208,8 @@ async def _enter_ledger(
     cursor = await connection.execute(
         "INSERT INTO rl_write_ledger (session_id, batch_number, first_frame, last_frame, delta_frames,"
         " snapshot_frames, trade_frames, control_frames, stale_frames, rejected_frames, delta_rows,"
-        " snapshot_rows, trade_rows, gap_rows, reject_rows, audit_rows, checksum)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        " snapshot_rows, trade_rows, gap_rows, reject_rows, audit_rows, event_rows, checksum)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
         " ON CONFLICT DO NOTHING RETURNING batch_number",
         (
             session_id,
@@ -214,6 +228,7 @@ async def _enter_ledger(
             _count(batch.facts, GapFact),
             _count(batch.facts, RejectFact),
             _count(batch.facts, AuditFact),
+            _count(batch.facts, EventFact),
             checksum_of(b"") if block is None else block.checksum,
         ),
     )
@@ -249,6 +264,25 @@ async def _copy(connection: TrioConnection, table: str, columns: str, data: byte
     statement = f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)"
     async with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
         await copy.write(data)
+
+
+async def _insert_events(connection: TrioConnection, session_id: int, facts: Sequence[Fact]) -> None:
+    events = [fact for fact in facts if isinstance(fact, EventFact)]
+    if events:
+        await connection.execute(
+            "INSERT INTO rl_market_events (session_id, market_ticker, sequence_number, timestamp_ms,"
+            " received_us, event_type, event) SELECT %s, e.* FROM unnest(%s::text[], %s::bigint[],"
+            " %s::bigint[], %s::bigint[], %s::text[], %s::jsonb[]) e",
+            (
+                session_id,
+                [event.market_ticker for event in events],
+                [event.sequence_number for event in events],
+                [event.timestamp_ms for event in events],
+                [event.received_us for event in events],
+                [event.event_type for event in events],
+                [event.event for event in events],
+            ),
+        )
 
 
 async def _insert_gaps(connection: TrioConnection, session_id: int, facts: Sequence[Fact]) -> None:

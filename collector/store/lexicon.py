@@ -30,9 +30,14 @@ class Lexicon:
 
 @define(eq=False)
 class LexiconBuilder:
-    """Learns the names of one session. The same frames in the same order give the same lexicons."""
+    """
+    Learns the names of one session. The same frames in the same order give the same lexicons.
 
-    current: Lexicon = field(factory=Lexicon)
+    `last_number` is the highest number that the session has given already: an earlier process may have begun.
+    """
+
+    last_number: int = 0
+    current: Lexicon = field(factory=Lexicon, init=False)
     _names: dict[str, str] = field(factory=dict[str, str])
     _bytes: int = 0
     _names_in_current: int = 0
@@ -47,5 +52,6 @@ class LexiconBuilder:
         if self._names and len(self._names) >= 2 * self._names_in_current:
             self._names_in_current = len(self._names)
             content = "\n".join(self._names.values()).encode()
-            self.current = Lexicon(self.current.number + 1, content)
+            self.last_number += 1
+            self.current = Lexicon(self.last_number, content)
         return self.current

@@ -18,6 +18,7 @@ from collector.store.batch import (
     SessionOpening,
     close_session,
     ensure_partitions,
+    fetch_last_lexicon,
     fetch_market_ids,
     open_session,
     write_batch,
@@ -82,7 +83,10 @@ class _PostgresLink(SessionLink):
     async def begin(self) -> int:
         session = self.session
         if session.session_id is None:
-            session.session_id = await open_session(self.connection, session.opening)
+            session_id = await open_session(self.connection, session.opening)
+            # Blocks that an earlier process has written keep the lexicons that they were written with.
+            session.lexicons.last_number = await fetch_last_lexicon(self.connection, session_id)
+            session.session_id = session_id
         return session.session_id
 
     @override
@@ -91,7 +95,7 @@ class _PostgresLink(SessionLink):
         assert session.session_id is not None
         await self._prepare(batch)
         lexicon = session.lexicons.learn(batch.frames)
-        await write_batch(
+        is_written = await write_batch(
             self.connection,
             session.session_id,
             batch,
@@ -99,7 +103,9 @@ class _PostgresLink(SessionLink):
             lexicon,
             is_lexicon_stored=lexicon.number == session.stored_lexicon,
         )
-        session.stored_lexicon = lexicon.number
+        if is_written:
+            # A batch that was in already has its own lexicon with it, which need not be this one.
+            session.stored_lexicon = lexicon.number
 
     @override
     async def end(self, ending: SessionEnding) -> None:

@@ -31,7 +31,7 @@ from collector.protocol.facts import Fact, FrameCounts, ReceivedFrame, ReplyFact
 from collector.store.batch import Batch, SessionEnding, SessionOpening
 
 SEGMENT_BYTES_MAX: Final = 16 * 2**20
-"""Space comes back in pieces of this size while a journal drains."""
+"""Some seconds of the busiest flow; a small spool has smaller ones."""
 MAGIC: Final = b"RLS1"
 _HEADER_BYTES: Final = 16
 _CHECKSUM_BYTES: Final = 8
@@ -175,6 +175,11 @@ class Spool:
     def __attrs_post_init__(self) -> None:
         self.status.bytes_max = self.bytes_max
 
+    @property
+    def segment_bytes_max(self) -> int:
+        """How long a segment may get: space comes back in pieces of this size."""
+        return min(SEGMENT_BYTES_MAX, self.bytes_max // 16)
+
     def journal(self, opening: SessionOpening) -> "Journal":
         """A journal for a session of this process, without a file until something waits."""
         return Journal(self, opening)
@@ -262,7 +267,7 @@ class Journal:
         """
         data = encode_record(record)
         segment = self._segments[-1] if self._segments else None
-        if segment is None or segment.size + len(data) > SEGMENT_BYTES_MAX:
+        if segment is None or segment.size + len(data) > self.spool.segment_bytes_max:
             data = encode_record(self.opening) + data
             segment = _Segment(f"{self.opening.key}.{self._segments_made + 1:06d}{SUFFIX}", 0)
         self.spool.check_room(len(data))
@@ -272,6 +277,7 @@ class Journal:
             self.spool.status.failure = _words(error)
             raise SpoolFailed(f"the spool can't be written: {_words(error)}") from error
         self.spool.status.failure = ""
+        self.spool.status.is_full = False
         if not segment.size:
             self._segments.append(segment)
             self._segments_made += 1

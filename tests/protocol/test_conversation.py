@@ -31,19 +31,23 @@ def reply(
 
 
 def subscribed() -> Conversation:
-    """A conversation whose two channels are acknowledged."""
+    """A conversation whose channels are acknowledged."""
     conversation = Conversation(["A", "B", "C"], PACE)
     conversation.due(0.0, [])
     reply(conversation, SubscribedReply("orderbook_delta", 1), command_id=1)
     reply(conversation, SubscribedReply("trade", 2), command_id=2)
+    reply(conversation, SubscribedReply("market_lifecycle_v2", 3), command_id=3)
     return conversation
 
 
 def test_each_channel_is_subscribed_once_with_explicit_flags() -> None:
-    """Books and trades of all markets; the flag whose default will change is sent; then nothing more."""
+    """
+    Books and trades of all markets, and the lifecycle, which takes no list; the flag whose default will
+    change is sent; then nothing more.
+    """
     conversation = Conversation(["A", "B"], PACE)
 
-    books, trades = due(conversation, 0.0)
+    books, trades, lifecycle = due(conversation, 0.0)
 
     assert books == {
         "id": 1,
@@ -56,6 +60,7 @@ def test_each_channel_is_subscribed_once_with_explicit_flags() -> None:
         },
     }
     assert trades["params"]["channels"] == ["trade"]
+    assert lifecycle["params"] == {"channels": ["market_lifecycle_v2"], "skip_ticker_ack": True}
     assert due(conversation, 5.0) == []
 
 
@@ -63,9 +68,9 @@ def test_unanswered_subscribe_is_repeated_and_then_given_up() -> None:
     """A subscription that is accepted in silence does not go unnoticed."""
     conversation = Conversation(["A"], PACE)
 
-    assert len(due(conversation, 0.0)) == 2
-    assert len(due(conversation, 10.0)) == 2
-    assert len(due(conversation, 20.0)) == 2
+    assert len(due(conversation, 0.0)) == 3
+    assert len(due(conversation, 10.0)) == 3
+    assert len(due(conversation, 20.0)) == 3
     with pytest.raises(FeedLost, match="no answer to 3 subscribe commands"):
         conversation.due(30.0, [])
 
@@ -113,8 +118,9 @@ def test_end_that_names_no_subscription_ends_the_connection() -> None:
 def test_too_many_requests_waits_before_it_repeats() -> None:
     """Error 27 to a subscribe holds it back; it does not count as a failed try."""
     conversation = Conversation(["A"], PACE)
-    command, _ = due(conversation, 0.0)
+    command, _, _ = due(conversation, 0.0)
     reply(conversation, SubscribedReply("trade", 2), command_id=2)
+    reply(conversation, SubscribedReply("market_lifecycle_v2", 3), command_id=3)
     for now_s in (0.0, 5.0, 10.0, 15.0):
         error = ErrorReply(27, "Too many requests")
         reply(conversation, error, command_id=command["id"], now_s=now_s)
@@ -140,8 +146,8 @@ def test_subscriptions_that_end_as_they_begin_are_not_asked_for_in_a_circle() ->
     conversation = subscribed()
     reply(conversation, ErrorReply(25, "overflow"), sid=1, now_s=7.0)
     assert len(due(conversation, 7.0)) == 1
-    reply(conversation, SubscribedReply("orderbook_delta", 3), now_s=7.0)
-    reply(conversation, ErrorReply(25, "overflow"), sid=3, now_s=7.1)
+    reply(conversation, SubscribedReply("orderbook_delta", 4), now_s=7.0)
+    reply(conversation, ErrorReply(25, "overflow"), sid=4, now_s=7.1)
 
     assert due(conversation, 7.1) == []
     assert len(due(conversation, 7.6)) == 1
@@ -153,9 +159,10 @@ def test_ok_is_an_acknowledgement_too() -> None:
     conversation.due(0.0, [])
     reply(conversation, OkReply(), command_id=1, sid=4)
     reply(conversation, SubscribedReply("trade", 2), command_id=2)
+    reply(conversation, SubscribedReply("market_lifecycle_v2", 3), command_id=3)
 
     assert conversation.is_subscribed
-    assert conversation.open_sids == {2, 4}
+    assert conversation.open_sids == {2, 3, 4}
 
 
 def test_end_that_nobody_asked_for_is_subscribed_again() -> None:
@@ -175,6 +182,7 @@ def test_one_refused_market_does_not_starve_the_others() -> None:
     conversation.due(0.0, [])
     reply(conversation, SubscribedReply("orderbook_delta", 1), command_id=1)
     reply(conversation, SubscribedReply("trade", 2), command_id=2)
+    reply(conversation, SubscribedReply("market_lifecycle_v2", 3), command_id=3)
     lost, asked_for_it = set(tickers), 0
 
     for now_s in range(1, 100):
@@ -195,17 +203,21 @@ def test_one_refused_market_does_not_starve_the_others() -> None:
     assert asked_for_it <= 6
 
 
-def test_refused_trades_do_not_cost_the_books() -> None:
+@pytest.mark.parametrize(
+    ("refused", "other"), [("trade", "market_lifecycle_v2"), ("market_lifecycle_v2", "trade")]
+)
+def test_a_refused_channel_does_not_cost_the_others(refused: str, other: str) -> None:
     """An exchange without that channel is recorded all the same, and asked for it again now and then."""
     conversation = Conversation(["A"], PACE)
-    conversation.due(0.0, [])
-    reply(conversation, SubscribedReply("orderbook_delta", 1), command_id=1)
-    reply(conversation, ErrorReply(8, "Unknown channel name"), command_id=2, now_s=1.0)
+    ids = {command["params"]["channels"][0]: command["id"] for command in due(conversation, 0.0)}
+    reply(conversation, SubscribedReply("orderbook_delta", 1), command_id=ids["orderbook_delta"])
+    reply(conversation, SubscribedReply(other, 2), command_id=ids[other])
+    reply(conversation, ErrorReply(8, "Unknown channel name"), command_id=ids[refused], now_s=1.0)
 
     assert conversation.is_subscribed
     assert due(conversation, 200.0) == []
     (command,) = due(conversation, 302.0)
-    assert command["params"]["channels"] == ["trade"]
+    assert command["params"]["channels"] == [refused]
 
 
 def test_refused_books_end_the_connection_with_the_reason() -> None:
@@ -236,10 +248,11 @@ def test_orderly_end_names_all_subscriptions_and_waits_for_each() -> None:
     """Unsubscribed channels are not subscribed again."""
     conversation = subscribed()
 
-    assert json.loads(conversation.unsubscribe() or "")["params"] == {"sids": [1, 2]}
+    assert json.loads(conversation.unsubscribe() or "")["params"] == {"sids": [1, 2, 3]}
     reply(conversation, UnsubscribedReply(), sid=1)
-    assert conversation.open_sids == {2}
+    assert conversation.open_sids == {2, 3}
     reply(conversation, UnsubscribedReply(), sid=2)
+    reply(conversation, UnsubscribedReply(), sid=3)
 
     assert conversation.open_sids == set()
     assert due(conversation, 1000.0) == []

@@ -8,7 +8,15 @@ import attrs
 import pytest
 
 from collector.protocol.tracker import FeedTracker
-from tests.frames import delta_text, error_text, received, snapshot_text, subscribed_text, trade_text
+from tests.frames import (
+    delta_text,
+    error_text,
+    event_text,
+    received,
+    snapshot_text,
+    subscribed_text,
+    trade_text,
+)
 
 FRAMES = 100_000
 CHUNK = 1000
@@ -20,6 +28,7 @@ SOUND = [
         delta_text("M-1", 2, "0.4500", "-12.50"),
         delta_text("M-2", 3, "0.4500", "7.00", side="no"),
         trade_text("M-1", 1),
+        event_text("M-1", 1, additional_metadata={"name": "n", "floor_strike": 0.5}),
         subscribed_text("orderbook_delta", 1),
         error_text(25, sid=1, seq=4),
         '{"id":3,"sid":1,"seq":5,"type":"ok","msg":{"market_tickers":["M-1"]}}',

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from collector.protocol.facts import (
     AuditFact,
     DeltaFact,
+    EventFact,
     Fact,
     FrameCounts,
     GapFact,
@@ -25,6 +26,7 @@ from tests.frames import (
     RECEIVED_US,
     delta_text,
     error_text,
+    event_text,
     received,
     snapshot_text,
     subscribed_text,
@@ -408,3 +410,72 @@ def test_trade_keeps_all_of_it() -> None:
     _, facts, _ = process(trade_text("A", 1))
 
     assert facts == [TradeFact("A", 1, 1786410063969, RECEIVED_US + 1000, "trade-1", "no", 3500, 10, False)]
+
+
+def test_event_of_a_recorded_market_becomes_a_fact() -> None:
+    """Of all markets' events those of this session's are kept; all of them count as controls."""
+    tracker, facts, counts = process(
+        subscribed_text("market_lifecycle_v2", 3),
+        event_text("A", 1, determination_ts=1786410063, result="yes", settlement_value="1.0000"),
+        event_text("OTHER", 2),
+        trade_text("LATE", 1),
+        event_text("LATE", 3),
+        event_text("B", 4, "close_date_updated", close_ts=1786410063),
+        '{"type":"event_lifecycle","sid":3,"seq":5,"msg":{"event_ticker":"E","title":"t"}}',
+        '{"type":"event_fee_update","sid":3,"seq":6,"msg":{"market_ticker":"A","fee_multiplier_override":1}}',
+    )
+
+    events = [fact for fact in facts if isinstance(fact, EventFact)]
+    text = (
+        '{"determination_ts": 1786410063, "event_type": "determined", "market_ticker": "A", "result": "yes",'
+        ' "settlement_value": "1.0000"}'
+    )
+    assert events[0] == EventFact("A", 1, 1786410063000, RECEIVED_US + 2000, "determined", text)
+    assert [(event.market_ticker, event.event_type, event.timestamp_ms) for event in events[1:]] == [
+        ("B", "close_date_updated", None),
+        ("A", "event_fee_update", None),
+    ]
+    assert counts == FrameCounts(controls=7, trades=1)
+    assert gaps(facts) == []
+    assert tracker.unknown_types == {}
+    assert tracker.unknown_fields == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        event_text("A", 1, None),
+        event_text(None, 1),
+        event_text("A", 1, "a b"),
+        '{"type":"market_lifecycle_v2","sid":3,"seq":1,"msg":{"market_ticker":7,"event_type":["x"],"ts_ms":"x"}}',
+        '{"type":"market_lifecycle_v2","sid":3,"seq":1,"msg":"text"}',
+        '{"type":"market_lifecycle_v2","sid":3,"seq":1}',
+        '{"type":"event_lifecycle","msg":null}',
+    ],
+)
+def test_event_that_makes_no_sense_costs_nothing(text: str) -> None:
+    """It is a control frame without a fact, and no book is doubted."""
+    tracker, facts, counts = process(snapshot_text("A", 1), snapshot_text("B", 2), text)
+
+    assert [type(fact) for fact in facts] == [SnapshotFact, SnapshotFact]
+    assert counts == FrameCounts(snapshots=2, controls=1)
+    assert tracker.lost_markets() == []
+
+
+@pytest.mark.parametrize("said", [[subscribed_text("market_lifecycle_v2", 3)], []])
+def test_hole_in_the_lifecycle_leaves_books_alone(said: list[str]) -> None:
+    """The gap names the channel, also when the acknowledgement has not come yet."""
+    tracker, facts, _ = process(snapshot_text("A", 1), snapshot_text("B", 2), *said, event_text("OTHER", 4))
+
+    assert [(gap.sid, gap.expected, gap.received, gap.channel) for gap in gaps(facts)] == [
+        (3, 1, 4, "market_lifecycle_v2")
+    ]
+    assert tracker.lost_markets() == []
+
+
+def test_what_is_new_in_an_event_is_counted() -> None:
+    """A field that this program does not know is counted by name, and stays in the event."""
+    tracker, facts, _ = process(event_text("A", 1, shape="round"))
+
+    assert tracker.unknown_fields == {"market_lifecycle_v2.shape": 1}
+    assert len(of_kind(facts, EventFact)) == 1

@@ -27,7 +27,7 @@ class Exchange:
     lost: list[str] = field(factory=list[str])
     now_s: float = 0.0
     said: list[tuple[float, dict[str, Any]]] = field(factory=list[tuple[float, dict[str, Any]]])
-    chains: dict[int, SequenceChain] = field(factory=lambda: {1: SequenceChain(), 2: SequenceChain()})
+    chains: dict[int, SequenceChain] = field(factory=lambda: {sid: SequenceChain() for sid in (1, 2, 3)})
 
     def reply(self, message: Message, *, sid: int | None = None, command_id: int | None = None) -> None:
         self.conversation.note([ReplyFact(sid, command_id, message)], self.now_s, self.chains)
@@ -36,7 +36,7 @@ class Exchange:
         for command in self.conversation.due(self.now_s, self.lost, self.is_exact):
             number = json.loads(command)["id"]
             channel = json.loads(command)["params"]["channels"][0]
-            sid = 1 if channel == "orderbook_delta" else 2
+            sid = ("orderbook_delta", "trade", "market_lifecycle_v2").index(channel) + 1
             self.reply(SubscribedReply(channel, sid), command_id=number)
         return self
 
@@ -72,7 +72,7 @@ class Exchange:
 
 
 def exchange_of(tickers: list[str], pace: Pace, exact: Collection[str] | None = None) -> Exchange:
-    """Both channels are on; unless it is told otherwise all books are exact."""
+    """All channels are on; unless it is told otherwise all books are exact."""
     return Exchange(Conversation(tickers, pace), tickers if exact is None else exact).subscribe()
 
 

@@ -26,7 +26,7 @@ from collector.store.batch import (
 )
 from collector.store.connection import open_connection
 from collector.store.keeper import apply_schema
-from tests.frames import RECEIVED_US, delta_text, snapshot_text, subscribed_text
+from tests.frames import RECEIVED_US, delta_text, event_text, snapshot_text, subscribed_text
 
 START_US = RECEIVED_US
 DAY = RECEIVED_US // DAY_US
@@ -45,6 +45,8 @@ TEXTS = (
     snapshot_text("A", 10, yes={"0.4600": "2.00"}, no={"0.5000": "3.25"}, command_id=10),
     delta_text("B", 11, "0.9900", "0.50", side="no"),
     "garbled",
+    event_text("A", 1, settlement_value="0.5000", odd="\0", few=1e-7, many=10**30, some=[1.50, -0.0, None]),
+    event_text("OTHER", 2),
 )
 """An audit that agrees (number 6), a gap (7 and 8), and A's recovery from it (number 10)."""
 

@@ -27,6 +27,7 @@ TABLES = (
     "rl_orderbook_deltas",
     "rl_orderbook_snapshots",
     "rl_orderbook_trades",
+    "rl_market_events",
     "rl_orderbook_gaps",
     "rl_orderbook_rejects",
     "rl_orderbook_audits",
@@ -81,11 +82,13 @@ async def test_the_difference_is_told_by_kind(database_url: str) -> None:
     await write_recording(database_url, at(*TEXTS))
     execute(database_url, "DELETE FROM rl_delta_rows WHERE sequence_number = 3")
     execute(database_url, "INSERT INTO rl_orderbook_audits SELECT * FROM rl_orderbook_audits")
+    execute(database_url, "UPDATE rl_market_events SET event = '{}'")
 
     report = await rederive(database_url)
 
     assert (report.kinds["delta"].missing, report.kinds["delta"].extra) == (1, 0)
     assert (report.kinds["audit"].missing, report.kinds["audit"].extra) == (0, 1)
+    assert (report.kinds["event"].missing, report.kinds["event"].extra) == (1, 1)
     assert not (await rederive(database_url)).is_different
 
 
@@ -121,7 +124,7 @@ async def test_rows_that_retention_dropped_come_back(database_url: str) -> None:
         ("DELETE FROM rl_raw_blocks WHERE first_frame = 4", "is missing"),
         ("UPDATE rl_raw_blocks SET payload = '\\x00' WHERE first_frame = 4", "checksums"),
         ("DELETE FROM rl_write_ledger WHERE first_frame = 4", "batch 2 is missing"),
-        ("DELETE FROM rl_write_ledger WHERE batch_number = 4", "frames"),
+        ("DELETE FROM rl_write_ledger WHERE batch_number = 5", "frames"),
     ],
 )
 async def test_nothing_is_replaced_by_less_than_is_proven(database_url: str, spoil: str, words: str) -> None:

@@ -11,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from collector.recording.verify import SessionReport, verify_sessions
 from collector.store.connection import open_connection
+from tests.recording.recordings import TEXTS, at, execute, write_recording
 from tests.service.harness import flow, record
 from tests.tcp_proxy import change_url
 
@@ -91,6 +92,22 @@ async def test_everything_that_is_spoiled_is_found(server_url: str, database_url
                 assert spoiler.execute(statement.encode()).rowcount > 0, name
             (report,) = await verify(spoiled)
         assert any(words in finding for finding in report.findings), (name, report.findings)
+
+
+async def test_events_that_are_spoiled_are_found(database_url: str) -> None:
+    """A lifecycle event whose content, kind or existence is off."""
+    await write_recording(database_url, at(*TEXTS))
+    (report,) = await verify(database_url)
+    assert report.findings == []
+    for statement in (
+        """UPDATE rl_market_events SET event = event || '{"settlement_value": "1.0000"}'""",
+        "UPDATE rl_market_events SET event = '[]'",
+        "UPDATE rl_market_events SET event_type = 'settled'",
+        "DELETE FROM rl_market_events",
+    ):
+        assert execute(database_url, statement) == 1
+        (report,) = await verify(database_url)
+        assert any("event rows" in finding for finding in report.findings), statement
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from collector.simulator.floor import Published
 from collector.simulator.server import SimulatorSettings, open_simulator
 from tests import independent
 from tests.service.harness import (
@@ -150,6 +151,43 @@ async def test_market_records(database_url: str) -> None:
                         " AND record ? 'close_time' AND fetched_us > 0 ORDER BY 1",
                     )
     assert found == [(ticker,) for ticker in sorted(simulator.tickers)]
+
+
+async def test_lifecycle_events(database_url: str) -> None:
+    """Events of the recorded markets become rows; those of others are in the raw frames alone."""
+
+    def publish(ticker: str, event_type: str, **more: object) -> None:
+        msg = json.dumps({"market_ticker": ticker, "event_type": event_type, **more}).encode()
+        simulator.floor.publish(Published("market_lifecycle_v2", ticker, msg, None))
+
+    def sent_events() -> list[str]:
+        return [text for texts in sent_frames(simulator) for text in texts if '"event_type"' in text]
+
+    async with open_simulator(flow(markets=2, rate_per_s=100, speed=1.0, keep_account=True)) as simulator:
+        first, second = simulator.tickers
+        async with serve(settings_for(simulator, database_url, market_tickers=(first,))):
+            with trio.fail_after(10):
+                while not sent_events():
+                    publish("OTHER", "created")
+                    await trio.sleep(0.05)
+            publish(first, "determined", result="yes", determination_ts=1_786_410_063)
+            publish(second, "determined", result="no", determination_ts=1_786_410_063)
+            publish(first, "settled", settled_ts=1_786_410_064, note="a \0 that jsonb has no place for")
+            await trio.sleep(0.2)
+
+    assert query(
+        database_url,
+        "SELECT market_ticker, event_type, timestamp_ms, event ->> 'result', event ->> 'note'"
+        " FROM rl_market_events ORDER BY sequence_number",
+    ) == [
+        (first, "determined", 1_786_410_063_000, "yes", None),
+        (first, "settled", 1_786_410_064_000, None, "a \\u0000 that jsonb has no place for"),
+    ]
+    assert query(database_url, "SELECT sum(event_rows) FROM rl_write_ledger") == [(2,)]
+    assert query(database_url, "SELECT count(*) FROM rl_orderbook_gaps") == [(0,)]
+    recorded = [text for texts in raw_frames(database_url).values() for text in texts]
+    assert [text for text in recorded if '"event_type"' in text] == sent_events()
+    await assert_verified(database_url)
 
 
 async def test_thinned_rows(database_url: str) -> None:

@@ -21,7 +21,7 @@ from collector.session.supervisor import run_supervisor
 from collector.store.connection import TrioConnection
 from collector.store.sessions import PostgresSession
 from collector.store.spool import Spool
-from tests.frames import RECEIVED_US, snapshot_text, subscribed_text
+from tests.frames import RECEIVED_US, snapshot_text, subscribed_texts
 from tests.schedule import run_seeded
 from tests.twins import MemoryDisk
 
@@ -140,7 +140,7 @@ async def test_silence_ends_the_connection(autojump_clock: MockClock) -> None:
 
     async def acknowledge() -> None:
         await trio.sleep(1)
-        bench.transports[0].arrive(subscribed_text("orderbook_delta", 1), subscribed_text("trade", 2))
+        bench.transports[0].arrive(*subscribed_texts())
         bench.transports[0].arrive(snapshot_text("A", 1), snapshot_text("B", 2))
 
     async with trio.open_nursery() as nursery:
@@ -158,7 +158,7 @@ async def test_quiet_market_is_not_silence(autojump_clock: MockClock) -> None:
     async def ping() -> None:
         await trio.sleep(1)
         transport = bench.transports[0]
-        transport.arrive(subscribed_text("orderbook_delta", 1), subscribed_text("trade", 2))
+        transport.arrive(*subscribed_texts())
         transport.arrive(snapshot_text("A", 1), snapshot_text("B", 2))
         for _ in range(360):
             await trio.sleep(10)
@@ -168,7 +168,7 @@ async def test_quiet_market_is_not_silence(autojump_clock: MockClock) -> None:
         nursery.start_soon(ping)
         await bench.run_one()
     assert trio.current_time() == pytest.approx(3601 + 31, abs=2)
-    assert len(bench.transports[0].sent) == 2, "two subscribes, and nothing else was ever said"
+    assert len(bench.transports[0].sent) == 3, "three subscribes, and nothing else was ever said"
 
 
 async def test_market_without_a_first_snapshot_is_asked_for(autojump_clock: MockClock) -> None:
@@ -177,7 +177,7 @@ async def test_market_without_a_first_snapshot_is_asked_for(autojump_clock: Mock
 
     async def acknowledge() -> None:
         await trio.sleep(1)
-        bench.transports[0].arrive(subscribed_text("orderbook_delta", 1), subscribed_text("trade", 2))
+        bench.transports[0].arrive(*subscribed_texts())
         bench.transports[0].arrive(snapshot_text("A", 1))
 
     async with trio.open_nursery() as nursery:
@@ -302,7 +302,7 @@ async def test_stop_without_an_answer_is_on_record(autojump_clock: MockClock) ->
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run_supervisor, bench.context, MARKETS)
             await trio.sleep(1)
-            bench.transports[0].arrive(subscribed_text("orderbook_delta", 1), subscribed_text("trade", 2))
+            bench.transports[0].arrive(*subscribed_texts())
             await trio.sleep(1)
             bench.context.stopping.set()
     (session,) = bench.context.state.sessions

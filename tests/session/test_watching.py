@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from collector.errors import FeedLost
-from tests.frames import snapshot_text, subscribed_text
+from tests.frames import snapshot_text, subscribed_texts
 from tests.session.test_scope import Bench, HandMadeTransport
 
 HOURS = 6
@@ -28,7 +28,7 @@ class QuietExchange:
     async def run(self) -> None:
         await trio.sleep(1)
         (transport,) = self._bench.transports
-        transport.arrive(subscribed_text("orderbook_delta", 1), subscribed_text("trade", 2))
+        transport.arrive(*subscribed_texts())
         transport.arrive(snapshot_text("A", self._next(1)), snapshot_text("B", self._next(1)))
         self._answered = len(transport.sent)
         for tick in range(HOURS * 3600):

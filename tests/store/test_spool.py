@@ -14,7 +14,6 @@ from collector.protocol.tracker import FeedTracker
 from collector.store.batch import Batch, SessionEnding, SessionOpening
 from collector.store.folder import FolderDisk, open_folder
 from collector.store.spool import (
-    SEGMENT_BYTES_MAX,
     Journal,
     Spool,
     SpoolFailed,
@@ -183,12 +182,10 @@ async def test_full_disk_is_told_and_heals() -> None:
     assert len(await read_all(journal)) == 2
 
 
-async def test_segments_go_as_they_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_segments_go_as_they_drain() -> None:
     """Space comes back while a journal drains, not only at its end; the order stays."""
-    monkeypatch.setattr("collector.store.spool.SEGMENT_BYTES_MAX", 2000)
-    assert SEGMENT_BYTES_MAX > 2000
     disk = MemoryDisk()
-    journal = spool_on(disk).journal(OPENING)
+    journal = spool_on(disk, bytes_max=32_000).journal(OPENING)
     rng = random.Random(3)
     waiting = batches(60)
     read: list[int] = []
