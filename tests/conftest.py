@@ -22,6 +22,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 
@@ -32,6 +33,13 @@ hypothesis_settings.register_profile("house", deadline=None)
 hypothesis_settings.load_profile("house")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def forgotten_log_settings() -> Generator[None]:
+    """Where a command has sent its log is nothing that the next test should know."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
