@@ -78,8 +78,11 @@ def test_killed_recorder_is_found_dead_by_the_next(tmp_path: Path, database_url:
                 time.sleep(0.05)
             assert collector.stop() == 0
     assert query(database_url, ending) == [("error", "recorder_died")]
-    recorded = list(raw_frames(database_url).values())
-    assert recorded[0] == sent_by_connection(account)[0][: len(recorded[0])]
+    recorded, sent = next(iter(raw_frames(database_url).values())), sent_by_connection(account)[0]
+    # The account does not count a write that the kill broke off, of which a part had arrived.
+    both = min(len(recorded), len(sent))
+    assert both > 1000
+    assert recorded[:both] == sent[:both]
 
 
 def test_killed_while_spooling(tmp_path: Path, database_url: str, refusing_port: int) -> None:
