@@ -15,9 +15,9 @@ import random
 import secrets
 import signal
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 from urllib.parse import urlsplit
 
 import trio
@@ -34,7 +34,7 @@ from collector.session.records import run_market_records
 from collector.session.recovery import run_recovery
 from collector.session.scope import SessionContext
 from collector.session.supervisor import run_supervisor
-from collector.store.connection import EMBEDDED_PREFIX, TrioConnection, open_connection
+from collector.store.connection import EMBEDDED_PREFIX, ConnectStore, open_connection
 from collector.store.embedded import open_embedded
 from collector.store.folder import open_folder
 from collector.store.keeper import Retention, run_keeper
@@ -46,8 +46,6 @@ from collector.web.server import run_stats_ticks, serve_web
 DRAIN_S_MAX: Final = 15.0
 """From the signal until what is left is given up to the writers' last flush; see railway.toml."""
 FLUSH_S_MAX: Final = 10.0
-
-ConnectStore: TypeAlias = Callable[[], AbstractAsyncContextManager[TrioConnection]]
 
 _log = get_logger("service")
 
@@ -155,7 +153,7 @@ async def limit_drain(stopping: trio.Event, sources: trio.CancelScope) -> None:
 
 async def flush_backlogs(context: SessionContext) -> int:
     """Write what waits now, within ten seconds, and tell how many frames that were."""
-    waiting = sum(backlog.waiting_frames for backlog in context.backlogs)
+    waiting = context.waiting_frames
     with trio.move_on_after(FLUSH_S_MAX):
         async with trio.open_nursery() as nursery:
             for backlog in context.backlogs:

@@ -16,6 +16,19 @@ from collector.protocol.facts import Fact, ReceivedFrame
 from collector.store.batch import Batch, SessionEnding, SessionOpening
 from collector.store.sessions import SessionLink, SessionStore
 from collector.store.spool import Disk
+from tests.frames import RECEIVED_US
+
+OPENING = SessionOpening(
+    key=UUID(int=7),
+    recorder_key=5,
+    market_tickers=("A", "B"),
+    ws_url="ws://127.0.0.1/",
+    environment="demo",
+    code_version="1",
+    sample_rate=1,
+    use_yes_price=False,
+    started_us=RECEIVED_US,
+)
 
 
 @define(eq=False)

@@ -5,8 +5,7 @@ One task, `run_market_records`. Nothing of the recording waits for it; when REST
 comes again later.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Sequence
 from typing import Final
 
 import trio
@@ -15,7 +14,7 @@ from collector.clock import WallClock
 from collector.errors import FeedLost, StoreRejected, StoreUnavailable
 from collector.exchange.rest import fetch_market_records
 from collector.observe.logs import get_logger
-from collector.store.connection import TrioConnection, translate_errors
+from collector.store.connection import ConnectStore, TrioConnection, translate_errors
 
 REFRESH_S: Final = 3600.0
 RETRY_S: Final = 60.0
@@ -27,7 +26,7 @@ _log = get_logger("records")
 async def run_market_records(
     api_url: str,
     tickers: Sequence[str],
-    connect_store: Callable[[], AbstractAsyncContextManager[TrioConnection]],
+    connect_store: ConnectStore,
     clock: WallClock,
 ) -> None:
     """Fetch and store the records now and every hour, for as long as the service runs."""
@@ -44,7 +43,7 @@ async def run_market_records(
 async def _refresh(
     api_url: str,
     tickers: Sequence[str],
-    connect_store: Callable[[], AbstractAsyncContextManager[TrioConnection]],
+    connect_store: ConnectStore,
     clock: WallClock,
 ) -> None:
     records = await fetch_market_records(api_url, tickers)

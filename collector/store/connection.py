@@ -22,10 +22,10 @@ turns.
 
 import math
 import re
-from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import psycopg
 import trio
@@ -315,6 +315,10 @@ class TrioCopyWriter(AsyncLibpqWriter):
         )
         with trio.move_on_after(timeout_s, shield=True):
             await super().finish(exc)
+
+
+ConnectStore: TypeAlias = Callable[[], AbstractAsyncContextManager[TrioConnection]]
+"""Opens a connection to whatever database its maker has chosen."""
 
 
 @asynccontextmanager

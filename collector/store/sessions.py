@@ -23,7 +23,7 @@ from collector.store.batch import (
     open_session,
     write_batch,
 )
-from collector.store.connection import TrioConnection
+from collector.store.connection import ConnectStore, TrioConnection
 from collector.store.lexicon import LexiconBuilder
 
 
@@ -60,7 +60,7 @@ class PostgresSession(SessionStore):
     """A session in PostgreSQL."""
 
     opening: SessionOpening
-    open_connection: Callable[[], AbstractAsyncContextManager[TrioConnection]]
+    open_connection: ConnectStore
     session_id: int | None = None
     market_ids: dict[str, int] = field(factory=dict[str, int])
     known_days: set[int] = field(factory=set[int])

@@ -31,7 +31,8 @@ from collector.errors import StoreError
 from collector.observe.hub import STREAMS, LiveHub, Mailbox, Stream
 from collector.observe.logs import get_logger
 from collector.observe.state import RecorderState
-from collector.web.data_health import SESSIONS_DEFAULT, SESSIONS_MAX, ConnectStore, DataHealthDesk
+from collector.store.connection import ConnectStore
+from collector.web.data_health import SESSIONS_DEFAULT, SESSIONS_MAX, DataHealthDesk
 from collector.web.health import health_json
 from collector.web.messages import (
     BookData,

@@ -13,15 +13,13 @@ The question costs the database some work, so askers share one answer for some s
 other instead of asking at the same time.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
 import trio
 from attrs import define, field, frozen
 
 from collector.errors import StoreError
-from collector.store.connection import TrioConnection
+from collector.store.connection import ConnectStore
 from collector.store.standing import COUNTS, Coverage, SessionStanding, fetch_standings
 from collector.web.times import iso_utc
 
@@ -30,7 +28,6 @@ SESSIONS_MAX: Final = 200
 ASK_S_MAX: Final = 10.0
 KEPT_S: Final = 5.0
 
-ConnectStore: TypeAlias = Callable[[], AbstractAsyncContextManager[TrioConnection]]
 DataVerdict = Literal["good", "off", "unknown"]
 
 

@@ -4,6 +4,8 @@ import json
 import random
 import signal
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -11,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.service.harness import query, raw_frames
-from tests.service.processes import program, read_env_file
+from tests.service.processes import Program, program, read_env_file
 
 FLOW = ("--markets", "10", "--rate", "1000", "--speed", "max")
 
@@ -25,6 +27,16 @@ def run_environ(env_file: Path, database_url: str) -> dict[str, str]:
         "RL_LOG_FORMAT": "json",
         "RL_SPOOL_DIR": str(env_file.parent / "spool"),
     }
+
+
+@contextmanager
+def steady_exchange(folder: Path, account: Path) -> Generator[tuple[Program, Path]]:
+    """A simulated exchange with a thousand messages a second, and the file of variables to reach it with."""
+    env_file = folder / "sim.env"
+    flow = ("--markets", "10", "--rate", "1000", "--write-env", str(env_file), "--account", str(account))
+    with program("simulate", *flow) as simulator:
+        simulator.wait_for_line("simulated exchange on")
+        yield simulator, env_file
 
 
 def sent_by_connection(account: Path) -> list[list[str]]:
@@ -87,12 +99,10 @@ def test_killed_recorder_is_found_dead_by_the_next(tmp_path: Path, database_url:
 
 def test_killed_while_spooling(tmp_path: Path, database_url: str, refusing_port: int) -> None:
     """What was on the disk when a recorder without its database was killed, the next start brings in."""
-    env_file, account = tmp_path / "sim.env", tmp_path / "account.ndjson"
-    flow = ("--markets", "10", "--rate", "1000", "--write-env", str(env_file), "--account", str(account))
-    with program("simulate", *flow) as simulator:
-        simulator.wait_for_line("simulated exchange on")
+    account = tmp_path / "account.ndjson"
+    nowhere = f"postgresql://postgres@127.0.0.1:{refusing_port}/postgres"
+    with steady_exchange(tmp_path, account) as (_, env_file):
         environ = run_environ(env_file, database_url)
-        nowhere = f"postgresql://postgres@127.0.0.1:{refusing_port}/postgres"
         with program("run", environ={**environ, "DATABASE_URL": nowhere}) as collector:
             while sum(path.stat().st_size for path in tmp_path.glob("spool/*.spool")) < 50_000:
                 assert collector.process.poll() is None, "".join(collector.lines)
@@ -114,12 +124,10 @@ def test_killed_while_spooling(tmp_path: Path, database_url: str, refusing_port:
 
 def test_stop_without_a_database_loses_nothing(tmp_path: Path, database_url: str, refusing_port: int) -> None:
     """Stopped while PostgreSQL is away: exit status 0 within seconds, and the next start has every frame."""
-    env_file, account = tmp_path / "sim.env", tmp_path / "account.ndjson"
-    flow = ("--markets", "10", "--rate", "1000", "--write-env", str(env_file), "--account", str(account))
-    with program("simulate", *flow) as simulator:
-        simulator.wait_for_line("simulated exchange on")
+    account = tmp_path / "account.ndjson"
+    nowhere = f"postgresql://postgres@127.0.0.1:{refusing_port}/postgres"
+    with steady_exchange(tmp_path, account) as (simulator, env_file):
         environ = run_environ(env_file, database_url)
-        nowhere = f"postgresql://postgres@127.0.0.1:{refusing_port}/postgres"
         with program("run", environ={**environ, "DATABASE_URL": nowhere}) as collector:
             collector.wait_for_line('"connected"')
             time.sleep(1)

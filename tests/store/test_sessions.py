@@ -1,27 +1,15 @@
 """A session whose batches come from more than one process."""
 
 from functools import partial
-from uuid import UUID
 
 from collector.protocol.facts import FrameCounts, ReceivedFrame
-from collector.store.batch import Batch, SessionOpening
+from collector.store.batch import Batch
 from collector.store.connection import open_connection
 from collector.store.keeper import apply_schema
 from collector.store.sessions import PostgresSession
 from tests.frames import RECEIVED_US, delta_text
 from tests.service.harness import raw_frames
-
-OPENING = SessionOpening(
-    key=UUID(int=7),
-    recorder_key=5,
-    market_tickers=("A", "B"),
-    ws_url="ws://127.0.0.1/",
-    environment="demo",
-    code_version="1",
-    sample_rate=1,
-    use_yes_price=False,
-    started_us=RECEIVED_US,
-)
+from tests.twins import OPENING
 
 
 def batch(number: int, *tickers: str) -> Batch:

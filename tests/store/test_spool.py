@@ -2,7 +2,6 @@
 
 import random
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 import trio
@@ -11,7 +10,7 @@ from collector.errors import StartError
 from collector.observe.state import SpoolStatus
 from collector.protocol.facts import FrameCounts, ReceivedFrame
 from collector.protocol.tracker import FeedTracker
-from collector.store.batch import Batch, SessionEnding, SessionOpening
+from collector.store.batch import Batch, SessionEnding
 from collector.store.folder import FolderDisk, open_folder
 from collector.store.spool import (
     Journal,
@@ -22,19 +21,8 @@ from collector.store.spool import (
     encode_record,
 )
 from tests.frames import RECEIVED_US, snapshot_text
-from tests.twins import MemoryDisk
+from tests.twins import OPENING, MemoryDisk
 
-OPENING = SessionOpening(
-    key=UUID(int=7),
-    recorder_key=5,
-    market_tickers=("A", "B"),
-    ws_url="ws://127.0.0.1/",
-    environment="demo",
-    code_version="1",
-    sample_rate=1,
-    use_yes_price=False,
-    started_us=RECEIVED_US,
-)
 ENDING = SessionEnding(RECEIVED_US + 5, "error", "network: gone", 1006)
 
 

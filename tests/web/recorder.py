@@ -21,8 +21,8 @@ from collector.observe.hub import LiveHub
 from collector.observe.state import FeedPhase, FeedStatus, RecorderState, SessionStats, StorePhase
 from collector.protocol.facts import FrameBatch, ReceivedFrame
 from collector.protocol.tracker import FeedTracker
+from collector.store.connection import ConnectStore
 from collector.web.app import make_app
-from collector.web.data_health import ConnectStore
 from collector.web.server import serve_web
 
 NOW_US = 1_750_000_000_000_000
