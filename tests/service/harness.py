@@ -137,12 +137,17 @@ def query(url: str, text: str) -> list[tuple[Any, ...]]:
 
 
 def raw_frames(url: str) -> dict[int, list[str]]:
-    """The recorded frames of each session, verbatim and in order; fails when a number is missing or twice."""
+    """
+    The recorded frames of each session, verbatim and in order; fails when a number is missing or twice.
+
+    Sessions come in the order in which their connections were made; their numbers may have another.
+    """
     frames: dict[int, list[str]] = {}
     for session_id, first, payload, lexicon in query(
         url,
         "SELECT session_id, first_frame, payload, content FROM rl_raw_blocks"
-        " LEFT JOIN rl_raw_lexicons USING (session_id, lexicon_number) ORDER BY session_id, first_frame",
+        " JOIN rl_orderbook_sessions USING (session_id)"
+        " LEFT JOIN rl_raw_lexicons USING (session_id, lexicon_number) ORDER BY started_us, first_frame",
     ):
         texts = frames.setdefault(session_id, [])
         assert first == len(texts) + 1

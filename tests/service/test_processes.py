@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import psycopg
@@ -37,6 +38,16 @@ def steady_exchange(folder: Path, account: Path) -> Generator[tuple[Program, Pat
     with program("simulate", *flow) as simulator:
         simulator.wait_for_line("simulated exchange on")
         yield simulator, env_file
+
+
+def wait_for_rows(url: str, rows: int) -> dict[str, Any]:
+    """The statistics of a service once it has written more than so many rows; fails when that takes long."""
+    for _ in range(400):
+        stats: dict[str, Any] = httpx2.get(f"{url}/rl/status").json()["stats"]
+        if stats["rows_written"] > rows:
+            return stats
+        time.sleep(0.05)
+    raise AssertionError(f"only {stats['rows_written']} rows written")
 
 
 def sent_by_connection(account: Path) -> list[list[str]]:
@@ -80,7 +91,8 @@ def test_killed_recorder_is_found_dead_by_the_next(tmp_path: Path, database_url:
         environ = run_environ(env_file, database_url)
         with program("run", environ=environ) as collector:
             collector.wait_for_line('"connected"')
-            time.sleep(0.5)
+            # The first start may connect before its tables are there.
+            wait_for_rows("http://127.0.0.1:18731", 2000)
             collector.stop(signal.SIGKILL)
         assert query(database_url, "SELECT status FROM rl_orderbook_sessions") == [("active",)]
         with program("run", environ=environ) as collector:
@@ -147,13 +159,7 @@ def test_demo_runs_with_nothing_to_configure(tmp_path: Path) -> None:
     """It says in one line where to look and that the data are simulated, shows them, and ends on Ctrl-C."""
     with program("demo", "--dir", str(tmp_path / "demo"), "--port", "18732") as demo:
         url = demo.wait_for_line(r"Open (http://127\.0\.0\.1:18732)/rl-stats .*simulated").group(1)
-        for _ in range(200):
-            status = httpx2.get(f"{url}/rl/status").json()
-            if status["stats"]["rows_written"] > 50:
-                break
-            time.sleep(0.05)
-        assert status["stats"]["is_simulated"]
-        assert status["stats"]["rows_written"] > 50
+        assert wait_for_rows(url, 50)["is_simulated"]
         assert demo.stop(signal.SIGINT) == 0, "".join(demo.lines)
     assert not (tmp_path / "demo" / "postgres" / "postmaster.pid").exists()
 
