@@ -43,12 +43,16 @@ class MemoryDisk(Disk):
     files: dict[str, bytes] = field(factory=dict[str, bytes])
     bytes_max: int | None = None
     is_off: bool = False
+    write_s: float = 0.0
+    """What a write takes; who is cancelled meanwhile has it done all the same, as with a thread."""
     torn_bytes: int = 0
     """So much of a write that comes through a dead process's hands still reaches the disk, once."""
 
     @override
     async def write(self, name: str, offset: int, data: bytes) -> None:
         await trio.lowlevel.checkpoint()
+        with trio.CancelScope(shield=True):
+            await trio.sleep(self.write_s)
         if self.is_off:
             data, self.torn_bytes = data[: self.torn_bytes], 0
             if not data:

@@ -234,7 +234,8 @@ class Journal:
     _segments_made: int = 0
     _read_at: int = 0
     _head: Record | None = None
-    _head_bytes: int = 0
+    # A segment must not go while a record is on its way into it: who appends and who reads take turns.
+    _turns: trio.Lock = field(factory=trio.Lock)
 
     @classmethod
     async def of_files(cls, spool: Spool, segments: list[_Segment]) -> "Journal | None":
@@ -265,6 +266,10 @@ class Journal:
         Raises SpoolFull and SpoolFailed, and has appended nothing then. Cancelled, it has appended the record
         or nothing: who is cancelled in it was cancelled before anything was written.
         """
+        async with self._turns:
+            await self._append(record)
+
+    async def _append(self, record: Batch | SessionEnding) -> None:
         data = encode_record(record)
         segment = self._segments[-1] if self._segments else None
         if segment is None or segment.size + len(data) > self.spool.segment_bytes_max:
@@ -289,6 +294,10 @@ class Journal:
 
     async def first(self) -> Batch | SessionEnding | None:
         """The oldest record, which stays until `advance`; None when nothing can be read any more."""
+        async with self._turns:
+            return await self._first()
+
+    async def _first(self) -> Batch | SessionEnding | None:
         while self._head is None or isinstance(self._head, SessionOpening):
             try:
                 self._head = await self._read_next()
@@ -301,6 +310,10 @@ class Journal:
 
     async def advance(self) -> None:
         """The record that `first` gave is in the database: let go of it, and of segments that are done."""
+        async with self._turns:
+            await self._advance()
+
+    async def _advance(self) -> None:
         if isinstance(self._head, Batch):
             self.waiting_frames = max(0, self.waiting_frames - len(self._head.frames))
         self._head = None

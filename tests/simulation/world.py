@@ -106,11 +106,13 @@ class World:
             market_tickers=self.exchange.tickers,
             started_us=self.clock(),
         )
-        self.disk = MemoryDisk(self.disk.files, self.disk.bytes_max)
+        self.disk = MemoryDisk(
+            self.disk.files, self.disk.bytes_max, write_s=self.rng.choice((0.0, 0.01, 0.9))
+        )
         context = SessionContext(
             open_transport=self.exchange.open_transport,
             open_store=lambda opening: self.database.open_store(opening, lambda: process.is_alive),
-            spool=Spool(self.disk, 40_000, state.spool),
+            spool=Spool(self.disk, self.rng.choice((40_000, 400_000)), state.spool),
             state=state,
             hub=LiveHub(state),
             clock=self.clock,
@@ -202,7 +204,7 @@ class World:
         self.note(f"database {self.database.is_away} {self.database.cut_share} {self.database.call_s}")
 
     def _storm_disk(self) -> None:
-        self.disk.bytes_max = self.rng.choice((None, None, 0, 5_000))
+        self.disk.bytes_max = self.rng.choice((None, None, None, None, 0, 5_000))
         self.note(f"disk {self.disk.bytes_max}")
 
     def _storm_clock(self) -> None:

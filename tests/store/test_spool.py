@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from collector.errors import StartError
 from collector.observe.state import SpoolStatus
@@ -189,6 +190,23 @@ async def test_segments_go_as_they_drain() -> None:
         most_files = max(most_files, len(disk.files))
     assert read == list(range(1, 61))
     assert most_files > 2
+    assert disk.files == {}
+
+
+async def test_record_on_its_way_is_not_lost(autojump_clock: MockClock) -> None:
+    """A record that is being written while the one before it drains is there when both are done."""
+    disk = MemoryDisk(write_s=1.0)
+    journal = spool_on(disk).journal(OPENING)
+    first, second = batches(2)
+    await journal.append(first)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(journal.append, second)
+        await trio.sleep(0.5)
+        assert await journal.first() is not None
+        await journal.advance()
+    (left,) = await read_all(journal)
+    assert isinstance(left, Batch)
+    assert content(left) == content(second)
     assert disk.files == {}
 
 
