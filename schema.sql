@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS rl_orderbook_sessions (
     session_id      integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     session_key     uuid NOT NULL UNIQUE,       -- made by the recorder, so that opening twice is opening once
     recorder_key    bigint NOT NULL,            -- advisory lock that the recording process holds while it lives
-    market_tickers  text[] NOT NULL,
+    market_tickers  text[] NOT NULL,            -- all that it has recorded
     ws_url          text NOT NULL,
     environment     text NOT NULL,
     code_version    text NOT NULL,
@@ -39,8 +39,10 @@ CREATE TABLE IF NOT EXISTS rl_orderbook_sessions (
     rejects         bigint NOT NULL DEFAULT 0,
     gaps            bigint NOT NULL DEFAULT 0,
     batches         bigint NOT NULL DEFAULT 0,
-    last_message_us bigint
+    last_message_us bigint,
+    added_tickers   text[] NOT NULL DEFAULT '{}' -- of the markets, those that the session did not begin with
 ) WITH (fillfactor = 50);
+ALTER TABLE rl_orderbook_sessions ADD COLUMN IF NOT EXISTS added_tickers text[] NOT NULL DEFAULT '{}';
 
 CREATE INDEX IF NOT EXISTS rl_orderbook_sessions_active
     ON rl_orderbook_sessions (recorder_key) WHERE status = 'active';
@@ -104,6 +106,7 @@ CREATE TABLE IF NOT EXISTS rl_market_events (
 );
 
 CREATE INDEX IF NOT EXISTS rl_market_events_market ON rl_market_events (market_ticker, received_us);
+CREATE INDEX IF NOT EXISTS rl_market_events_session ON rl_market_events (session_id);
 
 -- ---------------------------------------------------------------- what was missing, and what was checked
 

@@ -6,7 +6,8 @@ The nursery tree of the service, top to bottom. Nesting is the order of shutdown
     └── web                 Hypercorn serving the Quart-Trio app
         ├── ticks           statistics, once a second
         ├── signals, drain  SIGTERM, SIGINT; how long the end may take
-        ├── records         the REST record of each market, hourly
+        ├── discovery       which markets to record, where the settings don't say
+        ├── records         the REST record of each market, hourly; discovery's own
         ├── recovery        what an earlier process left in the spool
         └── supervisor      see collector.session.supervisor and collector.session.scope
 """
@@ -30,10 +31,12 @@ from collector.exchange.websocket import open_transport
 from collector.observe.hub import LiveHub
 from collector.observe.logs import get_logger
 from collector.observe.state import RecorderState
-from collector.session.records import run_market_records
+from collector.protocol.universe import Universe
+from collector.session.discovery import Discovery, run_discovery
+from collector.session.records import run_market_records, run_record_store
 from collector.session.recovery import run_recovery
 from collector.session.scope import SessionContext
-from collector.session.supervisor import run_supervisor
+from collector.session.supervisor import Tickers, run_supervisor
 from collector.store.connection import EMBEDDED_PREFIX, ConnectStore, open_connection
 from collector.store.embedded import open_embedded
 from collector.store.folder import open_folder
@@ -46,6 +49,8 @@ from collector.web.server import run_stats_ticks, serve_web
 DRAIN_S_MAX: Final = 15.0
 """From the signal until what is left is given up to the writers' last flush; see railway.toml."""
 FLUSH_S_MAX: Final = 10.0
+RECORDS_WAITING_MAX: Final = 100
+"""Looks of the discovery whose records wait for the database."""
 
 _log = get_logger("service")
 
@@ -95,11 +100,11 @@ async def run_service(
                 await sources.start(watch_signals, stopping)
                 sources.start_soon(limit_drain, stopping, sources.cancel_scope, name="drain")
                 sources.start_soon(run_stats_ticks, state, hub, name="ticks")
-                sources.start_soon(_keep_records, settings, context, connect_store, name="records")
+                changes = _start_market_tasks(sources, settings, context, connect_store)
                 sources.start_soon(
                     run_recovery, leftovers, context.open_store, context.store_ready, rng, name="recovery"
                 )
-                await run_supervisor(context, settings.market_tickers)
+                await run_supervisor(context, settings.market_tickers, changes)
                 sources.cancel_scope.cancel(reason="everything is safe")
             web_stopping.set()
         store.cancel_scope.cancel(reason="the service stops")
@@ -127,9 +132,35 @@ async def _start_web(
     return urls
 
 
+def _start_market_tasks(
+    sources: trio.Nursery, settings: Settings, context: SessionContext, connect_store: ConnectStore
+) -> trio.MemoryReceiveChannel[Tickers] | None:
+    """What goes on about markets beside their books; gives the changes of what to record, if any come."""
+    sources.start_soon(_keep_records, settings, context, connect_store, name="records")
+    if settings.market_mode == "config":
+        return None
+    changes_out, changes_in = trio.open_memory_channel[Tickers](1)
+    records_out, records_in = trio.open_memory_channel[dict[str, bytes]](RECORDS_WAITING_MAX)
+    context.state.discovery.is_on = True
+    discovery = Discovery(
+        settings.api_url,
+        settings.discovery_interval_s,
+        Universe(settings.market_limit),
+        context.state.discovery,
+        context.clock,
+        changes_out,
+        records_out,
+    )
+    sources.start_soon(run_discovery, discovery, name="discovery")
+    sources.start_soon(run_record_store, records_in, connect_store, context.clock, name="found records")
+    return changes_in
+
+
 async def _keep_records(settings: Settings, context: SessionContext, connect_store: ConnectStore) -> None:
     await context.store_ready.wait()
-    await run_market_records(settings.api_url, settings.market_tickers, connect_store, context.clock)
+    await run_market_records(
+        settings.api_url, lambda: context.state.followed_tickers, connect_store, context.clock
+    )
 
 
 async def watch_signals(
@@ -204,6 +235,7 @@ def _session_context(
         flush_interval_s=settings.flush_interval_s,
         audit_interval_s=settings.audit_interval_s,
         silence_probe_s=settings.silence_probe_s,
+        is_following=settings.market_mode == "discovery",
         stopping=stopping,
     )
 

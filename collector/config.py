@@ -44,6 +44,7 @@ class Settings:
     market_tickers: tuple[str, ...]
     market_mode: MarketMode
     market_limit: int
+    discovery_interval_s: float
     batch_rows: int
     flush_interval_s: float
     sample_rate: int
@@ -120,9 +121,10 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         api_url=_read_url(
             reader, "KALSHI_API_URL", ("http", "https"), f"https://{_HOSTS[environment][1]}/trade-api/v2"
         ),
-        market_tickers=tickers,
+        market_tickers=tickers if mode == "config" else (),
         market_mode=mode,
         market_limit=reader.integer("ORDERBOOK_MARKET_LIMIT", 300, 1, 100_000),
+        discovery_interval_s=_read_seconds(reader, "RL_DISCOVERY_INTERVAL", 60.0, 1.0, 86_400.0),
         batch_rows=reader.integer("RL_BATCH_SIZE", 100, 1, 100_000),
         flush_interval_s=_read_seconds(reader, "RL_FLUSH_INTERVAL", 1.0, 0.01, 3600.0),
         sample_rate=reader.integer("RL_SAMPLE_RATE", 1, 1, 1_000_000),
@@ -219,15 +221,7 @@ def _read_market_mode(reader: _Reader, tickers: tuple[str, ...]) -> MarketMode:
         "MarketMode",
         reader.choice(name, "config" if tickers else "discovery", ("config", "discovery")),
     )
-    if mode == "discovery" and not is_wrong:
-        if reader.text("RL_MARKET_TICKERS") is None:
-            reader.problem(
-                "RL_MARKET_TICKERS",
-                "is required: tickers separated by commas (this version has no discovery)",
-            )
-        else:
-            reader.problem(name, "must be config: this version has no discovery")
-    elif mode == "config" and not tickers and not is_wrong:
+    if mode == "config" and not tickers and not is_wrong:
         reader.problem(
             "RL_MARKET_TICKERS", "is required by RL_MARKET_MODE=config: tickers separated by commas"
         )

@@ -1,7 +1,7 @@
 """Frames as the exchange words them, made up for tests: today's format, numbers chosen by the test."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from collector.protocol.facts import ReceivedFrame
@@ -63,6 +63,12 @@ def subscribed_text(channel: str, sid: int, *, command_id: int = 1) -> str:
     return (
         json.dumps({"id": command_id, "type": "subscribed", "msg": {"channel": channel, "sid": sid}}) + "\n"
     )
+
+
+def ok_text(tickers: Sequence[str] | None, seq: int, *, sid: int = 1, command_id: int = 9) -> str:
+    """The answer to a change of a subscription, with the whole set of its markets or without."""
+    msg = {} if tickers is None else {"market_tickers": list(tickers)}
+    return json.dumps({"id": command_id, "sid": sid, "seq": seq, "type": "ok", "msg": msg}) + "\n"
 
 
 def subscribed_texts() -> list[str]:

@@ -161,13 +161,25 @@ def test_all_wrong_settings_at_once() -> None:
 
 
 def test_nothing_set() -> None:
-    """An empty environment says what is required, and no more."""
+    """An empty environment says what is required, and no more: without tickers, markets are discovered."""
     assert [line.split(" ", 1)[0] for line in problems({})] == [
-        "RL_MARKET_TICKERS",
         "KALSHI_API_KEY_ID",
         "KALSHI_PRIVATE_KEY_CONTENT",
         "DATABASE_URL",
     ]
+
+
+def test_markets_are_discovered_where_none_are_named() -> None:
+    """And where discovery is asked for, whatever is named; a list that is asked for has to be there."""
+    found = read(RL_MARKET_TICKERS="")
+    asked = read(RL_MARKET_MODE="discovery", ORDERBOOK_MARKET_LIMIT="7", RL_DISCOVERY_INTERVAL="2.5")
+
+    assert (found.market_mode, found.market_tickers, found.market_limit) == ("discovery", (), 300)
+    assert (asked.market_mode, asked.market_tickers, asked.market_limit) == ("discovery", (), 7)
+    assert asked.discovery_interval_s == 2.5
+    with pytest.raises(ConfigError) as caught:
+        read(RL_MARKET_MODE="config", RL_MARKET_TICKERS="")
+    assert "RL_MARKET_TICKERS" in str(caught.value.problems)
 
 
 def test_settings_do_not_show_secrets() -> None:

@@ -3,21 +3,34 @@ The exchange's REST API, as far as a recorder needs it.
 
 Public endpoints only, unsigned: they don't draw on the account's rate limit (Kalshi documentation, rate
 limits). Records are handed on as the JSON text that they came as, so that no number in them is changed.
+
+Combos (multivariate events) are left out of what is open: they are made by the hundred thousand, and the
+lifecycle channel does not tell of them.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeVar
 
 import httpx2
 import msgspec
 import trio
 from msgspec import Raw, Struct
 
-from collector.errors import FeedLost
+from collector.errors import FeedLost, MalformedFrame
+from collector.protocol.units import parse_size_e2
+from collector.protocol.universe import OpenMarket
 
 REQUEST_S_MAX: Final = 20.0
 TICKERS_MAX: Final = 100
 """In one request: well below what a URL may be long."""
+
+
+PAGE_MARKETS: Final = 1000
+PAGES_MAX: Final = 1000
+"""Ten times the markets that the exchange is known to have had open."""
+TOO_MANY_REQUESTS: Final = 429
+TOO_MANY_S: Final = 30.0
+"""The exchange names no time to wait."""
 
 
 class _Page(Struct):
@@ -26,6 +39,53 @@ class _Page(Struct):
 
 class _Market(Struct):
     ticker: str
+    status: str = ""
+
+
+class _Listed(Struct):
+    ticker: str
+    volume_24h_fp: str | None = None
+
+
+class _ListedPage(Struct):
+    markets: list[_Listed]
+    cursor: str | None = None
+
+
+_Shape = TypeVar("_Shape", _Page, _ListedPage)
+
+
+async def fetch_open_markets(api_url: str) -> list[OpenMarket]:
+    """
+    All markets that can be traded now, combos left out.
+
+    Raises FeedLost when the exchange can't be reached or answers with anything but pages of markets.
+    """
+    markets: dict[str, OpenMarket] = {}
+    query = {"status": "open", "mve_filter": "exclude", "limit": str(PAGE_MARKETS)}
+    async with httpx2.AsyncClient(headers={"Accept-Language": "en"}) as client:
+        for _ in range(PAGES_MAX):
+            page = await _get_page(client, f"{api_url}/markets", query, _ListedPage)
+            markets |= {
+                market.ticker: OpenMarket(market.ticker, _volume_e2(market)) for market in page.markets
+            }
+            if not page.cursor:
+                return list(markets.values())
+            query["cursor"] = page.cursor
+    raise FeedLost(f"REST: more than {PAGES_MAX} pages of markets")
+
+
+def status_of(record: bytes) -> str:
+    """How a market stands, by its record: `active`, `closed`, `finalized` ..."""
+    return _read_market(Raw(record)).status
+
+
+def _volume_e2(market: _Listed) -> int:
+    try:
+        return parse_size_e2(market.volume_24h_fp or "0")
+    except MalformedFrame:
+        # It ranks last, and is recorded like any other.
+        return 0
 
 
 async def fetch_market_records(api_url: str, tickers: Sequence[str]) -> dict[str, bytes]:
@@ -37,14 +97,17 @@ async def fetch_market_records(api_url: str, tickers: Sequence[str]) -> dict[str
     records: dict[str, bytes] = {}
     async with httpx2.AsyncClient(headers={"Accept-Language": "en"}) as client:
         for first in range(0, len(tickers), TICKERS_MAX):
-            page = await _get_page(client, f"{api_url}/markets", tickers[first : first + TICKERS_MAX])
+            some = tickers[first : first + TICKERS_MAX]
+            query = {"tickers": ",".join(some), "limit": str(TICKERS_MAX)}
+            page = await _get_page(client, f"{api_url}/markets", query, _Page)
             for record in page.markets:
-                records[_ticker_of(record)] = bytes(record)
+                records[_read_market(record).ticker] = bytes(record)
     return records
 
 
-async def _get_page(client: httpx2.AsyncClient, url: str, tickers: Sequence[str]) -> _Page:
-    query = {"tickers": ",".join(tickers), "limit": str(TICKERS_MAX)}
+async def _get_page(
+    client: httpx2.AsyncClient, url: str, query: Mapping[str, str], shape: type[_Shape]
+) -> _Shape:
     try:
         with trio.fail_after(REQUEST_S_MAX):
             response = await client.get(url, params=query, timeout=None)
@@ -52,16 +115,18 @@ async def _get_page(client: httpx2.AsyncClient, url: str, tickers: Sequence[str]
         raise FeedLost(f"REST: no answer within {REQUEST_S_MAX:g} s") from error
     except httpx2.HTTPError as error:
         raise FeedLost(f"REST: {type(error).__name__} {error}".strip()) from error
+    if response.status_code == TOO_MANY_REQUESTS:
+        raise FeedLost("REST: too many requests (HTTP 429)", retry_after_s=TOO_MANY_S)
     if not response.is_success:
         raise FeedLost(f"REST: answered with HTTP {response.status_code}")
     try:
-        return msgspec.json.decode(response.content, type=_Page)
+        return msgspec.json.decode(response.content, type=shape)
     except msgspec.MsgspecError as error:
         raise FeedLost(f"REST: not a page of markets: {error}") from error
 
 
-def _ticker_of(record: Raw) -> str:
+def _read_market(record: Raw) -> _Market:
     try:
-        return msgspec.json.decode(record, type=_Market).ticker
+        return msgspec.json.decode(record, type=_Market)
     except msgspec.MsgspecError as error:
         raise FeedLost(f"REST: a market without a ticker: {error}") from error

@@ -67,6 +67,22 @@ class FeedStatus:
 
 
 @define(eq=False)
+class DiscoveryStatus:
+    """
+    What is found of the exchange's markets, where it is not told by the settings. Written by the discovery.
+
+    `reason` says why the last look failed, and is empty when it did not; `last_us` is when one succeeded, 0
+    before the first.
+    """
+
+    is_on: bool = False
+    open_markets: int = 0
+    followed: int = 0
+    last_us: int = 0
+    reason: str = ""
+
+
+@define(eq=False)
 class StoreStatus:
     """PostgreSQL, as the writers and the partition keeper see it."""
 
@@ -91,7 +107,8 @@ class SpoolStatus:
     What waits on disk for PostgreSQL. Written by the spool.
 
     `records`, `bytes` and `sessions` are what waits now; the others count since the process began. `failure`
-    is the disk's reason for not taking what it should take.
+    is the disk's reason for not taking what it should take. `since_us` is when the first second passed in
+    which anything waited or failed, 0 while nothing does.
     """
 
     bytes: int = 0
@@ -104,6 +121,11 @@ class SpoolStatus:
     is_full: bool = False
     failure: str = ""
     since_us: int = 0
+
+    def note_tick(self, now_us: int) -> None:
+        """See whether the spool is in use."""
+        is_in_use = bool(self.records or self.is_full or self.failure or self.damaged_files)
+        self.since_us = (self.since_us or now_us) if is_in_use else 0
 
 
 @define(eq=False)
@@ -126,6 +148,7 @@ class SessionStats:
     gaps: int = 0
     audits: int = 0
     audit_mismatches: int = 0
+    unanswered_audits: int = 0
     queued_frames: int = 0
     """Frames that are not in the database yet, in memory and on the disk."""
     spooled_frames: int = 0
@@ -216,6 +239,7 @@ class RecorderState:
     started_us: int
     store: StoreStatus = field(factory=StoreStatus)
     spool: SpoolStatus = field(factory=SpoolStatus)
+    discovery: DiscoveryStatus = field(factory=DiscoveryStatus)
     wall_clock: ClockStatus = field(factory=ClockStatus)
     feeds: list[FeedStatus] = field(factory=list[FeedStatus])
     sessions: list[SessionStats] = field(factory=list[SessionStats])
@@ -259,6 +283,7 @@ class RecorderState:
     def note_tick(self) -> None:
         """Take the sample that the message rate is made of, and let ages become old; once a second."""
         self._frames_by_tick.append(self.received.total)
+        self.spool.note_tick(self.clock())
         self._ticks += 1
         if self._ticks % SLOT_TICKS == 0:
             for session in self.sessions:
@@ -315,11 +340,15 @@ class RecorderState:
         return self.sessions[-1] if self.sessions else None
 
     @property
+    def followed_tickers(self) -> tuple[str, ...]:
+        """Every market that is to be recorded now."""
+        followed = (ticker for feed in self.feeds for ticker in feed.market_tickers)
+        return tuple(dict.fromkeys((*self.market_tickers, *followed)))
+
+    @property
     def tickers(self) -> tuple[str, ...]:
         """Every market that the service is for or has seen, in a stable order."""
-        tickers = dict.fromkeys(self.market_tickers)
-        for feed in self.feeds:
-            tickers.update(dict.fromkeys(feed.market_tickers))
+        tickers = dict.fromkeys(self.followed_tickers)
         for session in self.sessions:
             tickers.update(dict.fromkeys(session.tracker.markets))
         return tuple(tickers)

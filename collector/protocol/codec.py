@@ -125,6 +125,10 @@ class _Subscribed(Struct):
     sid: _Sid
 
 
+class _Ok(Struct):
+    market_tickers: list[_Ticker] | None = None
+
+
 class _Error(Struct):
     # What ends a subscription must not be missed for an oddity in its wording.
     code: int | str
@@ -132,6 +136,7 @@ class _Error(Struct):
 
 
 _envelope_decoder = msgspec.json.Decoder(_Envelope)
+_ok_decoder = msgspec.json.Decoder(_Ok)
 _keys_decoder = msgspec.json.Decoder(dict[str, Raw])
 _STRICT: dict[type[Struct], msgspec.json.Decoder[Any]] = {
     shape: msgspec.json.Decoder(shape) for shape in (_Delta, _Snapshot, _Trade, _Subscribed, _Error)
@@ -342,8 +347,13 @@ def _decode_error(content: Raw) -> Decoded:
     return Decoded(ErrorReply(int(wire.code), _error_text(wire.msg)), unknown)
 
 
-def _decode_ok(_content: Raw) -> Decoded:
-    return Decoded(OkReply())
+def _decode_ok(content: Raw) -> Decoded:
+    try:
+        tickers = _ok_decoder.decode(content).market_tickers
+    except (msgspec.MsgspecError, ValueError):
+        # That the update is done does not depend on what else is said; a list of subscriptions has no set.
+        return Decoded(OkReply())
+    return Decoded(OkReply(None if tickers is None else frozenset(tickers)))
 
 
 def _decode_unsubscribed(_content: Raw) -> Decoded:

@@ -2,7 +2,8 @@
 What we say to the exchange: commands as JSON text.
 
 `use_yes_price` is always sent, because its default is announced to change, and `skip_ticker_ack` too, because
-an acknowledgement that lists all markets can be megabytes long.
+an acknowledgement that lists all markets can be megabytes long. Where markets come and go within a session,
+the lists are wanted: they put into the recording what the subscription covers.
 """
 
 from collections.abc import Sequence
@@ -16,13 +17,16 @@ USE_YES_PRICE = False
 """NO-side prices stay on the NO scale; recorded with each session."""
 
 
-def encode_subscribe(command_id: int, channel: str, tickers: Sequence[str]) -> str:
+def encode_subscribe(
+    command_id: int, channel: str, tickers: Sequence[str], *, is_listing: bool = False
+) -> str:
     """
     Subscribe one channel for some markets. One channel a command, so that each has a reply of its own.
 
-    The lifecycle takes no list of markets: it tells of all.
+    The lifecycle takes no list of markets: it tells of all. With `is_listing`, every `ok` of this
+    subscription lists its markets.
     """
-    params: dict[str, Any] = {"channels": [channel], "skip_ticker_ack": True}
+    params: dict[str, Any] = {"channels": [channel], "skip_ticker_ack": not is_listing}
     if channel != LIFECYCLE_CHANNEL:
         params["market_tickers"] = list(tickers)
     if channel == BOOK_CHANNEL:
@@ -39,6 +43,12 @@ def encode_get_snapshot(command_id: int, sid: int, tickers: Sequence[str]) -> st
 def encode_add_markets(command_id: int, sid: int, tickers: Sequence[str]) -> str:
     """Add markets to a subscription. Its `ok` is numbered, also when they were in it before."""
     params = {"sids": [sid], "market_tickers": list(tickers), "action": "add_markets"}
+    return _encode(command_id, "update_subscription", params)
+
+
+def encode_delete_markets(command_id: int, sid: int, tickers: Sequence[str]) -> str:
+    """Take markets out of a subscription."""
+    params = {"sids": [sid], "market_tickers": list(tickers), "action": "delete_markets"}
     return _encode(command_id, "update_subscription", params)
 
 

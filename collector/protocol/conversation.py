@@ -8,23 +8,27 @@ first:
 1. A probe of a subscription that has been silent for long. Quiet is not mute: any numbered frame on that
    `sid` is an answer. Two probes without one, and the connection is given up. The lifecycle is not probed: it
    carries no markets that a probe could name.
-2. Markets whose books are lost are asked for with `get_snapshot`, at most so many in each command, and asked
+2. Markets that are to be followed from now on, or no longer: added to and taken out of the subscriptions, one
+   command after the other. One that is still to be answered with a snapshot stays until that is there: an
+   answer behind the end would pass for a book.
+3. Markets whose books are lost are asked for with `get_snapshot`, at most so many in each command, and asked
    for again when no answer came in time.
-3. Audits: exact books are asked for in rotation, each once in the audit interval. The tracker compares. An
+4. Audits: exact books are asked for in rotation, each once in the audit interval. The tracker compares. An
    audit without an answer is counted, and comes again with the next rotation.
 
 The exchange may ask us to come again later (18, 27), may end a subscription (10, 25), or say that it has too
 many markets (26). Time comes in as seconds of any steady clock.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from attrs import define, field, frozen
 
 from collector.errors import FeedLost, MarketLimitExceeded
+from collector.protocol.audits import AuditRotation, Pace
 from collector.protocol.commands import (
     encode_add_markets,
+    encode_delete_markets,
     encode_get_snapshot,
     encode_subscribe,
     encode_unsubscribe,
@@ -49,28 +53,6 @@ from collector.protocol.sequence import SequenceChain
 CHANNELS = (BOOK_CHANNEL, TRADE_CHANNEL, LIFECYCLE_CHANNEL)
 
 
-@frozen
-class Pace:
-    """
-    How patient and how fast we are, in seconds and markets.
-
-    The exchange publishes no number for its command rate (error 27), only that one connection may send 10,000
-    commands a second; one a second is far below anything reported as too fast. Without `audit_interval_s` no
-    book is audited, without `silence_probe_s` no subscription is probed.
-    """
-
-    reply_s_max: float = 10.0
-    subscribe_tries_max: int = 3
-    snapshot_interval_s: float = 1.0
-    snapshot_markets_max: int = 100
-    back_off_s: float = 5.0
-    command_timeout_s: float = 0.5
-    refused_s: float = 300.0
-    audit_interval_s: float = 0.0
-    silence_probe_s: float = 0.0
-    probe_tries_max: int = 2
-
-
 @define
 class _Subscription:
     """
@@ -91,12 +73,26 @@ class _Subscription:
     probes: int = 0
     probe_command_id: int | None = None
     probe_due_s: float = float("inf")
+    carried: frozenset[str] = frozenset()
+    change: "_Change | None" = None
+    change_due_s: float = 0.0
+
+    @property
+    def takes_markets(self) -> bool:
+        """Whether it is for markets that it names."""
+        return self.channel != LIFECYCLE_CHANNEL
 
     def again(self, at_s: float) -> None:
         """Subscribe (anew) at a time."""
         self.sid = None
         self.command_id = None
         self.due_s = at_s
+        self.end_change(0.0)
+
+    def end_change(self, next_due_s: float) -> None:
+        """The change under way is over, whatever became of it."""
+        self.change = None
+        self.change_due_s = next_due_s
 
     def hear(self, probe_due_s: float) -> None:
         """The exchange has shown that this subscription lives; should it be silent, probe it at that time."""
@@ -105,48 +101,12 @@ class _Subscription:
         self.probe_due_s = probe_due_s
 
 
-@define(eq=False)
-class _Audits:
-    """Whose turn it is. `asked` are the markets without an answer, and until when one may come."""
+@frozen
+class _Change:
+    """A command that changes the markets of a subscription, and what the subscription carries after it."""
 
-    tickers: Sequence[str]
-    markets_at_once: int = 0
-    period_s: float = 0.0
-    due_s: float = float("inf")
-    unanswered: int = 0
-    asked: dict[str, float] = field(factory=dict[str, float])
-    _position: int = 0
-
-    @classmethod
-    def at_pace(cls, tickers: Sequence[str], pace: Pace) -> "_Audits":
-        """All markets within the interval, and no faster than the pace allows."""
-        if not tickers or not pace.audit_interval_s:
-            return cls(tickers)
-        wanted = math.ceil(len(tickers) * pace.snapshot_interval_s / pace.audit_interval_s)
-        at_once = min(max(1, wanted), pace.snapshot_markets_max)
-        period_s = max(pace.snapshot_interval_s, pace.audit_interval_s * at_once / len(tickers))
-        return cls(tickers, at_once, period_s)
-
-    def begin(self, now_s: float) -> None:
-        """The books have just begun: there is nothing to audit before one period is over."""
-        self.due_s = now_s + self.period_s if self.markets_at_once else float("inf")
-
-    def take(self, now_s: float, is_exact: Callable[[str], bool], reply_s_max: float) -> list[str]:
-        """The markets of this turn that can be audited."""
-        late = [ticker for ticker, until_s in self.asked.items() if now_s >= until_s]
-        for ticker in late:
-            del self.asked[ticker]
-        self.unanswered += len(late)
-        turn = [
-            self.tickers[(self._position + step) % len(self.tickers)]
-            for step in range(min(self.markets_at_once, len(self.tickers)))
-        ]
-        self._position = (self._position + len(turn)) % len(self.tickers)
-        # A turn that came late does not make the next ones late.
-        self.due_s = max(self.due_s + self.period_s, now_s)
-        exact = [ticker for ticker in turn if is_exact(ticker)]
-        self.asked.update(dict.fromkeys(exact, now_s + reply_s_max))
-        return exact
+    command_id: int
+    carried: frozenset[str]
 
 
 def _nothing_is_exact(_ticker: str) -> bool:
@@ -155,10 +115,16 @@ def _nothing_is_exact(_ticker: str) -> bool:
 
 @define(eq=False)
 class Conversation:
-    """What has been said on one connection, and what is to be said next."""
+    """
+    What has been said on one connection, and what is to be said next.
+
+    With `is_listing`, the exchange is asked to tell the whole set of markets with each change of it: where
+    markets come and go, the recording has to show it.
+    """
 
     tickers: Sequence[str]
-    pace: Pace = Pace()
+    pace: Pace = field(factory=Pace)
+    is_listing: bool = False
     error_counts: dict[int, int] = field(factory=dict[int, int])
     _next_command_id: int = 1
     _subscriptions: dict[str, _Subscription] = field(init=False)
@@ -167,13 +133,15 @@ class Conversation:
     _is_unsubscribing: bool = False
     _markets_at_once: int = field(init=False)
     _update_due_s: float = 0.0
-    _audits: _Audits = field(init=False)
+    _audits: AuditRotation = field(init=False)
     _probes_sent: int = 0
+    _wanted: frozenset[str] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._subscriptions = {channel: _Subscription(channel) for channel in CHANNELS}
         self._markets_at_once = self.pace.snapshot_markets_max
-        self._audits = _Audits.at_pace(self.tickers, self.pace)
+        self._wanted = frozenset(self.tickers)
+        self._audits = AuditRotation.at_pace(self.tickers, self.pace)
 
     @property
     def unanswered_audits(self) -> int:
@@ -182,8 +150,17 @@ class Conversation:
 
     @property
     def is_subscribed(self) -> bool:
-        """Whether every channel has been answered: acknowledged, or refused for now."""
-        return all(s.sid is not None or s.is_refused for s in self._subscriptions.values())
+        """Whether every channel has been answered, acknowledged or refused for now, and every change too."""
+        return all(
+            s.is_refused or (s.sid is not None and s.change is None and not self._is_change_due(s))
+            for s in self._subscriptions.values()
+        )
+
+    def follow(self, tickers: Sequence[str]) -> None:
+        """Other markets from now on; `due` has the commands."""
+        self.tickers = tickers
+        self._wanted = frozenset(tickers)
+        self._audits.follow(tickers, self.pace)
 
     def due(
         self, now_s: float, lost: Sequence[str], is_exact: Callable[[str], bool] = _nothing_is_exact
@@ -198,13 +175,13 @@ class Conversation:
         commands = [
             self._subscribe(subscription, now_s)
             for subscription in self._subscriptions.values()
-            if subscription.sid is None and now_s >= subscription.due_s
+            if subscription.sid is None and now_s >= self._subscribe_due_s(subscription)
         ]
         self._give_up_mute(now_s)
         if now_s < self._update_due_s:
             return commands
-        update = self._probe(now_s, is_exact) or self._ask_snapshots(now_s, lost)
-        update = update or self._audit(now_s, is_exact)
+        update = self._probe(now_s, is_exact) or self._change_markets(now_s)
+        update = update or self._ask_snapshots(now_s, lost) or self._audit(now_s, is_exact)
         if update is None:
             return commands
         self._update_due_s = now_s + self.pace.snapshot_interval_s
@@ -215,11 +192,12 @@ class Conversation:
         if self._is_unsubscribing:
             return float("inf")
         subscriptions = self._subscriptions.values()
-        times = [s.due_s for s in subscriptions if s.sid is None]
+        times = [self._subscribe_due_s(s) for s in subscriptions if s.sid is None]
         updates = [s.probe_due_s for s in subscriptions if s.sid is not None]
+        updates += [s.change_due_s for s in subscriptions if s.change or self._is_change_due(s)]
         if self._subscriptions[BOOK_CHANNEL].sid is not None:
             updates.append(self._audits.due_s)
-            updates += [self._asked.get(ticker, 0.0) for ticker in lost]
+            updates += [self._asked.get(ticker, 0.0) for ticker in lost if ticker in self._wanted]
         if updates:
             times.append(max(self._update_due_s, min(updates)))
         return min(times, default=float("inf"))
@@ -275,19 +253,62 @@ class Conversation:
         """The subscriptions that are on."""
         return {s.sid for s in self._subscriptions.values() if s.sid is not None}
 
+    def _subscribe_due_s(self, subscription: _Subscription) -> float:
+        """When to subscribe: never without markets, where a channel wants some."""
+        return subscription.due_s if self.tickers or not subscription.takes_markets else float("inf")
+
     def _subscribe(self, subscription: _Subscription, now_s: float) -> str:
         subscription.tries += 1
         if subscription.tries > self.pace.subscribe_tries_max:
             raise FeedLost(f"no answer to {self.pace.subscribe_tries_max} subscribe commands")
         subscription.command_id = self._take_id()
         subscription.due_s = now_s + self.pace.reply_s_max
-        return encode_subscribe(subscription.command_id, subscription.channel, self.tickers)
+        subscription.carried = self._wanted
+        is_listing = self.is_listing and subscription.channel == BOOK_CHANNEL
+        return encode_subscribe(
+            subscription.command_id, subscription.channel, self.tickers, is_listing=is_listing
+        )
+
+    def _is_change_due(self, subscription: _Subscription) -> bool:
+        is_on = subscription.sid is not None and subscription.takes_markets
+        return is_on and subscription.carried != self._wanted
+
+    def _change_markets(self, now_s: float) -> str | None:
+        """Bring a subscription nearer to the markets that are to be followed."""
+        for subscription in self._subscriptions.values():
+            if now_s < subscription.change_due_s:
+                continue
+            subscription.change = None
+            if not self._is_change_due(subscription):
+                continue
+            assert subscription.sid is not None
+            carried = subscription.carried
+            added = [ticker for ticker in self.tickers if ticker not in carried]
+            added = added[: self.pace.change_markets_max]
+            dropped = sorted(carried - self._wanted - self._awaited(subscription, now_s))
+            dropped = dropped[: self.pace.change_markets_max]
+            if not added and not dropped:
+                subscription.change_due_s = now_s + self.pace.snapshot_interval_s
+                continue
+            after = carried.union(added) if added else carried.difference(dropped)
+            subscription.change = _Change(self._take_id(), after)
+            subscription.change_due_s = now_s + self.pace.reply_s_max
+            encode = encode_add_markets if added else encode_delete_markets
+            return encode(subscription.change.command_id, subscription.sid, added or dropped)
+        return None
+
+    def _awaited(self, subscription: _Subscription, now_s: float) -> set[str]:
+        """Markets of which an answer is to come on this subscription."""
+        if subscription.channel != BOOK_CHANNEL:
+            return set()
+        asked = (*self._asked.items(), *self._audits.asked.items())
+        return {ticker for ticker, until_s in asked if now_s < until_s}
 
     def _ask_snapshots(self, now_s: float, lost: Sequence[str]) -> str | None:
         sid = self._subscriptions[BOOK_CHANNEL].sid
         if sid is None:
             return None
-        free = [ticker for ticker in lost if now_s >= self._asked.get(ticker, 0.0)]
+        free = [t for t in lost if t in self._wanted and now_s >= self._asked.get(t, 0.0)]
         tickers = free[: self._markets_at_once]
         if not tickers:
             return None
@@ -319,6 +340,8 @@ class Conversation:
                 continue
             # Another market each time: one that is over may well be answered with nothing.
             exact = [ticker for ticker in self.tickers if is_exact(ticker)] or self.tickers
+            if not exact:
+                continue
             tickers = [exact[self._probes_sent % len(exact)]]
             self._probes_sent += 1
             subscription.probes += 1
@@ -341,6 +364,10 @@ class Conversation:
                 for subscription in self._subscriptions.values():
                     if subscription.sid is None and subscription.command_id == reply.command_id:
                         self._begin(subscription, reply.sid, now_s)
+                    change = subscription.change
+                    if change is not None and change.command_id == reply.command_id:
+                        subscription.carried = change.carried
+                        subscription.end_change(now_s)
             case UnsubscribedReply():
                 for subscription in self._subscriptions.values():
                     if subscription.sid == reply.sid:
@@ -364,6 +391,7 @@ class Conversation:
             self._ask_for_fewer(self._asked_by_command.pop(reply.command_id), now_s)
         else:
             self._note_refused_probe(error, reply.command_id, now_s)
+            self._note_refused_change(reply.command_id, now_s + self.pace.refused_s)
             self._note_refusal(error, reply.command_id, now_s)
 
     def _subscribe_again(self, sid: int | None, error: ErrorReply, now_s: float) -> None:
@@ -394,6 +422,11 @@ class Conversation:
             if is_ours and error.code != ERROR_UNKNOWN_SUBSCRIPTION:
                 subscription.hear(now_s + self.pace.refused_s)
 
+    def _note_refused_change(self, command_id: int | None, at_s: float) -> None:
+        for subscription in self._subscriptions.values():
+            if subscription.change is not None and subscription.change.command_id == command_id:
+                subscription.end_change(at_s)
+
     def _ask_for_fewer(self, tickers: list[str], now_s: float) -> None:
         """One market of these is not to be had: halve until it stands alone, and then ask for it rarely."""
         again_s = now_s if len(tickers) > 1 else now_s + self.pace.refused_s
@@ -405,6 +438,7 @@ class Conversation:
         """The command that this answers was not carried out: say it again, but not before a time."""
         self._update_due_s = max(self._update_due_s, at_s)
         self._asked.clear()
+        self._note_refused_change(reply.command_id, at_s)
         for subscription in self._subscriptions.values():
             if reply.command_id is not None and subscription.probe_command_id == reply.command_id:
                 subscription.probes = max(0, subscription.probes - 1)

@@ -91,7 +91,13 @@ class ErrorReply:
 
 @frozen
 class OkReply:
-    """An update of a subscription is done."""
+    """
+    An update of a subscription is done.
+
+    `market_tickers` is the whole set of markets after it, None where the exchange was asked to leave it out.
+    """
+
+    market_tickers: frozenset[str] | None = None
 
 
 @frozen

@@ -7,7 +7,7 @@ snapshot of each; a number seen before is dropped. Only then the content is read
 book. A book is exact from a snapshot on, until something is lost. An exact book that a snapshot was asked for
 is audited: the two must be equal, since both stand at the same place in the sequence. Facts come out in the
 order of the frames, and the same frames always give the same facts: that is what lets a recording be derived
-again.
+again. So markets that join or leave a session do so by what the exchange says, never by what was asked of it.
 """
 
 from collections import Counter
@@ -47,6 +47,7 @@ from collector.protocol.messages import (
     DeltaMessage,
     ErrorReply,
     LifecycleMessage,
+    OkReply,
     OtherMessage,
     SnapshotMessage,
     SubscribedReply,
@@ -56,6 +57,8 @@ from collector.protocol.messages import (
 from collector.protocol.sequence import Order, SequenceChain
 
 NO_SNAPSHOT_YET = "no_snapshot_yet"
+UNFOLLOWED = "unfollowed"
+"""The market was taken out of the subscription: what happens to its book is not told any more."""
 BOOK_TYPES = frozenset({"orderbook_delta", "orderbook_snapshot"})
 HOUR_US = 3_600_000_000
 """In each such hour since 1970 UTC a book that changes is written out once, so that reading begins nearby."""
@@ -113,16 +116,21 @@ class FeedTracker:
     unknown_types: Counter[str] = field(factory=Counter[str])
     unknown_fields: Counter[str] = field(factory=Counter[str])
     negative_levels: int = 0
-    _recorded: frozenset[str] = field(init=False)
-    """The markets as they were given: the lifecycle tells of all others too."""
+    _recorded: set[str] = field(init=False)
+    """The markets that were given or have had a book since: the lifecycle tells of all others too."""
 
     def __attrs_post_init__(self) -> None:
-        self._recorded = frozenset(self.markets)
+        self._recorded = set(self.markets)
 
     @classmethod
     def of_markets(cls, tickers: Iterable[str]) -> "FeedTracker":
         """A tracker for a connection that is about to subscribe to these markets."""
         return cls({ticker: MarketState(ticker) for ticker in tickers})
+
+    @property
+    def recorded(self) -> frozenset[str]:
+        """The markets that were given or have had a book since."""
+        return frozenset(self._recorded)
 
     def process(self, frames: Iterable[ReceivedFrame]) -> FrameBatch:
         """Fold frames, in order, and tell what they mean."""
@@ -207,6 +215,8 @@ class FeedTracker:
                 _count_name(self.unknown_types, envelope.type)
             case SubscribedReply() | ErrorReply() | UnsubscribedReply() as reply:
                 self._note_subscription(envelope, reply, frame, facts)
+            case OkReply(market_tickers=tickers) if tickers is not None and envelope.sid is not None:
+                self._note_markets(envelope.sid, tickers, frame, facts)
             case _:
                 pass
         facts.append(ReplyFact(envelope.sid, envelope.command_id, decoded.message))
@@ -245,6 +255,7 @@ class FeedTracker:
     ) -> None:
         sid, seq = _numbered(envelope)
         market = self._market(snapshot.market_ticker)
+        self._recorded.add(market.ticker)
         origin: Origin
         if envelope.command_id is not None:
             origin = "requested"
@@ -338,6 +349,21 @@ class FeedTracker:
                     self._end_subscription(envelope.sid, "unsubscribed", frame, facts)
             case _:
                 pass
+
+    def _note_markets(
+        self, sid: int, tickers: frozenset[str], frame: ReceivedFrame, facts: list[Fact]
+    ) -> None:
+        """The exchange has said what a subscription of books covers: nothing more comes of other markets."""
+        if sid not in self.book_sids:
+            return
+        expected = self.chains.setdefault(sid, SequenceChain()).expected
+        for market in list(self.markets.values()):
+            if market.ticker not in tickers and market.sid in (sid, None):
+                if market.sid == sid:
+                    self._lose_one(market, sid, expected, frame, UNFOLLOWED, facts)
+                del self.markets[market.ticker]
+        for ticker in sorted(tickers):
+            self._market(ticker)
 
     def _end_subscription(self, sid: int, cause: str, frame: ReceivedFrame, facts: list[Fact]) -> None:
         """The exchange has ended a subscription: what comes after it is missing until the next one."""

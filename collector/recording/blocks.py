@@ -44,6 +44,12 @@ class RecordedSession:
     row: Mapping[str, Any]
 
     @property
+    def first_tickers(self) -> tuple[str, ...]:
+        """The markets that it began with; the frames tell which have joined."""
+        added = frozenset(self.row["added_tickers"])
+        return tuple(ticker for ticker in self.market_tickers if ticker not in added)
+
+    @property
     def status(self) -> str:
         """`active`, `closed` or `error`."""
         return str(self.row["status"])

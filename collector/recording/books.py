@@ -174,7 +174,7 @@ async def _from_raw(
     connection: TrioConnection, session: RecordedSession, ticker: str, at_us: int
 ) -> RebuiltBook:
     """Fold the session's frames up to the instant. Takes as long as reading them takes."""
-    tracker = FeedTracker.of_markets(session.market_tickers)
+    tracker = FeedTracker.of_markets(session.first_tickers)
     batches = 0
     is_over = False
     while not is_over and (page := await fetch_batches(connection, session.session_id, batches)):

@@ -91,6 +91,11 @@ class Derivation:
         self._add_rows(self.rows, facts)
         return counts
 
+    @property
+    def market_tickers(self) -> frozenset[str]:
+        """All markets of the session so far."""
+        return self._tracker.recorded
+
     def finish(self) -> RowSums:
         """The rows when what is still summed becomes rows too, as at the orderly end of a session."""
         rows = RowSums(dict(self.rows.counts), dict(self.rows.sums))

@@ -35,7 +35,7 @@ from collector.recording.blocks import (
     fetch_sessions,
 )
 from collector.recording.derive import Derivation, RowKind
-from collector.store.batch import DAY_US, ensure_partitions, fetch_market_ids
+from collector.store.batch import DAY_US, add_joined_markets, ensure_partitions, fetch_market_ids
 from collector.store.connection import TrioConnection, translate_errors
 from collector.store.copyformat import (
     DELTA_COLUMNS,
@@ -184,7 +184,7 @@ async def _make_tables(connection: TrioConnection) -> None:
 
 async def _derive(work: _Work, on_progress: OnProgress) -> None:
     session = work.session
-    derivation = Derivation.of_session(session.market_tickers, session.sample_rate)
+    derivation = Derivation.of_session(session.first_tickers, session.sample_rate)
     batches = frames = 0
     while page := await fetch_batches(work.connection, session.session_id, batches):
         for batch in page:
@@ -211,6 +211,7 @@ async def _store(work: _Work, batch: RecordedBatch, facts: Sequence[Fact], count
             by_kind[_KINDS[type(fact)]] += 1
     await _copy_rows(work, facts)
     await _insert_rows(work, facts)
+    await add_joined_markets(work.connection, work.session.session_id, facts)
     values = (batch.number, counts.deltas, counts.snapshots, counts.trades, counts.controls, counts.stales,
               counts.rejects, *by_kind.values())  # fmt: skip
     places = ", ".join(["%s"] * len(values))

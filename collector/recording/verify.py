@@ -135,7 +135,7 @@ async def _verify(
     report = SessionReport(session.session_id, session.status)
     first_raw_day = await fetch_first_day(connection, "rl_raw_blocks")
     may_be_gone = _is_dropped(session.row["started_us"], first_raw_day)
-    walk = _Walk(Derivation.of_session(session.market_tickers, session.sample_rate))
+    walk = _Walk(Derivation.of_session(session.first_tickers, session.sample_rate))
     while page := await fetch_batches(connection, session.session_id, report.batches):
         for batch in page:
             _verify_batch(report, walk, batch, may_be_gone=may_be_gone)
@@ -194,6 +194,9 @@ async def _verify_derived(
     connection: TrioConnection, report: SessionReport, session: RecordedSession, derivation: Derivation
 ) -> None:
     """The rows are those that the raw frames lead to, on the days that rows are kept of."""
+    if derivation.market_tickers != frozenset(session.market_tickers):
+        wrong = sorted(derivation.market_tickers ^ frozenset(session.market_tickers))
+        report.find(f"the session's markets are not those that its frames tell of: {', '.join(wrong[:10])}")
     recorded = await _sum_rows(connection, session.session_id)
     report.gaps = sum(n for bucket, n in recorded.counts.items() if bucket.kind == "gap")
     first_days = await _first_days(connection, report, session)

@@ -1,11 +1,11 @@
 """
 The REST record of each market, beside its recording: title, times, tick structure, settlement.
 
-One task, `run_market_records`. Nothing of the recording waits for it; when REST or the database is away it
-comes again later.
+Two tasks: `run_market_records` fetches and stores, `run_record_store` stores what the discovery has fetched.
+Nothing of the recording waits for them; when REST or the database is away they come again later.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -25,19 +25,35 @@ _log = get_logger("records")
 
 async def run_market_records(
     api_url: str,
-    tickers: Sequence[str],
+    tickers: Callable[[], Sequence[str]],
     connect_store: ConnectStore,
     clock: WallClock,
 ) -> None:
-    """Fetch and store the records now and every hour, for as long as the service runs."""
+    """Fetch and store the records of what is recorded, now and every hour, until cancelled."""
     while True:
         is_done = False
         try:
-            await _refresh(api_url, tickers, connect_store, clock)
+            await _refresh(api_url, tickers(), connect_store, clock)
             is_done = True
         except* (FeedLost, StoreUnavailable, trio.TooSlowError) as group:
             _log.warning("market records not refreshed", reason=str(group.exceptions[0]))
         await trio.sleep(REFRESH_S if is_done else RETRY_S)
+
+
+async def run_record_store(
+    records: trio.MemoryReceiveChannel[dict[str, bytes]], connect_store: ConnectStore, clock: WallClock
+) -> None:
+    """Store what comes, however long that takes, until cancelled."""
+    async for some in records:
+        is_done = False
+        while not is_done:
+            try:
+                await _store(some, connect_store, clock)
+                is_done = True
+            except* (StoreUnavailable, trio.TooSlowError) as group:
+                _log.warning("market records not stored yet", reason=str(group.exceptions[0]))
+            if not is_done:
+                await trio.sleep(RETRY_S)
 
 
 async def _refresh(
@@ -50,6 +66,10 @@ async def _refresh(
     missing = sorted(set(tickers) - records.keys())
     if missing:
         _log.warning("the exchange does not know these markets", tickers=missing[:20], count=len(missing))
+    await _store(records, connect_store, clock)
+
+
+async def _store(records: dict[str, bytes], connect_store: ConnectStore, clock: WallClock) -> None:
     async with connect_store() as connection:
         with trio.fail_after(WRITE_S_MAX):
             await store_records(connection, records, clock())

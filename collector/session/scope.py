@@ -30,8 +30,9 @@ from collector.exchange.transport import StampedText, Transport
 from collector.observe.hub import LiveHub
 from collector.observe.logs import get_logger
 from collector.observe.state import FeedStatus, RecorderState, SessionStats
+from collector.protocol.audits import Pace
 from collector.protocol.commands import USE_YES_PRICE
-from collector.protocol.conversation import Conversation, Pace
+from collector.protocol.conversation import Conversation
 from collector.protocol.facts import AuditFact, DeltaFact, FrameBatch, GapFact, ReceivedFrame, TradeFact
 from collector.protocol.thinning import Thinner
 from collector.protocol.tracker import FeedTracker
@@ -76,6 +77,8 @@ class SessionContext:
     stopping: trio.Event
     audit_interval_s: float = 0.0
     silence_probe_s: float = 0.0
+    is_following: bool = False
+    """Whether markets come and go within a session."""
     store_ready: trio.Event = field(factory=trio.Event)
     backlogs: set[Backlog] = field(factory=set[Backlog])
 
@@ -110,13 +113,18 @@ class FeedEnd:
         return self.error
 
 
+Follow = Callable[[tuple[str, ...]], None]
+OnConnected = Callable[[SessionStats, Follow], None]
+
+
 async def run_session(
-    context: SessionContext, feed: FeedStatus, end: FeedEnd, on_connected: Callable[[SessionStats], None]
+    context: SessionContext, feed: FeedStatus, end: FeedEnd, on_connected: OnConnected
 ) -> None:
     """
     Run one connection and its session, from the handshake until its last row is in the database.
 
-    What ends the connection is told to `end`; anything that is not a FeedError propagates.
+    `on_connected` gets its numbers, and what to call with other markets to follow from now on. What ends the
+    connection is told to `end`; anything that is not a FeedError propagates.
     """
     error: FeedError | None = None
     async with trio.open_nursery() as nursery:
@@ -128,7 +136,7 @@ async def run_session(
                     connected.set()
                     session = _Session.begin(context, feed, transport)
                     nursery.start_soon(session.write, name=f"writer:{feed.name}")
-                    on_connected(session.stats)
+                    on_connected(session.stats, session.follow)
                     await session.receive()
                 connecting.cancel_scope.cancel(reason="the connection is over")
         except* FeedError as group:
@@ -195,7 +203,7 @@ class _Session:
             context.stopping,
         )
         pace = Pace(audit_interval_s=context.audit_interval_s, silence_probe_s=context.silence_probe_s)
-        conversation = Conversation(feed.market_tickers, pace)
+        conversation = Conversation(feed.market_tickers, pace, context.is_following)
         return cls(
             context, transport, stats, tracker, conversation, Thinner(state.sample_rate), backlog, writer
         )
@@ -206,6 +214,11 @@ class _Session:
             await self.writer.run()
         finally:
             self.context.backlogs.discard(self.backlog)
+
+    def follow(self, tickers: tuple[str, ...]) -> None:
+        """Record other markets from now on. No checkpoint; without effect when the connection is over."""
+        self.conversation.follow(tickers)
+        self._wake.set()
 
     async def receive(self) -> None:
         """Receive until the connection ends, and close the session. Raises the FeedError that ended it."""
@@ -316,6 +329,7 @@ class _Session:
             lost = self.tracker.lost_markets()
             for command in self.conversation.due(now_s, lost, self.tracker.is_exact):
                 await self.transport.send(command)
+            self.stats.unanswered_audits = self.conversation.unanswered_audits
             with trio.move_on_at(min(self.conversation.next_due_s(lost), first_snapshots_due_s)):
                 await wake.wait()
 

@@ -5,7 +5,6 @@ One task for each connection slot. Within a slot, sessions follow each other; a 
 when the next one is receiving. One kind of error is answered here, FeedError; anything else ends the process.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 import trio
@@ -15,7 +14,7 @@ from collector.errors import FeedError, FeedLost, FeedRefused, MarketLimitExceed
 from collector.observe.logs import get_logger
 from collector.observe.state import FeedPhase, FeedStatus, SessionStats
 from collector.session.backlog import FRAMES_MAX, BacklogFull
-from collector.session.scope import FeedEnd, SessionContext, run_session
+from collector.session.scope import FeedEnd, Follow, SessionContext, run_session
 from collector.supervise import backoff_delays
 
 BACKOFF_FIRST_S: Final = 0.5
@@ -25,19 +24,42 @@ STABLE_S: Final = 60.0
 REFUSED_S: Final = 60.0
 """A refusal will hardly change by itself, and asking often may be held against us."""
 STORE_POLL_S: Final = 0.1
+MARKETS_MAX: Final = 1000
+"""On one connection. The exchange is known to take 5,000 in one subscription."""
+
+Tickers = tuple[str, ...]
 
 _log = get_logger("supervisor")
 
 
-async def run_supervisor(context: SessionContext, tickers: Sequence[str]) -> None:
+async def run_supervisor(
+    context: SessionContext, tickers: Tickers, changes: trio.MemoryReceiveChannel[Tickers] | None = None
+) -> None:
     """
     Record these markets until the service stops; returns when every session's last row is kept.
 
-    Does not wait for the database: what comes before it is there waits in the spool.
+    Each of the `changes` is the whole set of markets to record from then on. Does not wait for the database:
+    what comes before it is there waits in the spool.
     """
     async with trio.open_nursery() as nursery:
         slots = _Slots(context, nursery)
-        slots.add(tuple(tickers))
+        slots.follow(tickers)
+        if changes is not None:
+            await _follow_changes(slots, changes, context.stopping)
+
+
+async def _follow_changes(
+    slots: "_Slots", changes: trio.MemoryReceiveChannel[Tickers], stopping: trio.Event
+) -> None:
+    async def listen() -> None:
+        async with changes:
+            async for tickers in changes:
+                slots.follow(tickers)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listen, name="changes")
+        await stopping.wait()
+        nursery.cancel_scope.cancel(reason="the service stops")
 
 
 @define(eq=False)
@@ -47,26 +69,56 @@ class _Slots:
     context: SessionContext
     nursery: trio.Nursery
     _count: int = field(default=0, init=False)
+    _markets_max: int = field(default=MARKETS_MAX, init=False)
+    _followers: dict[str, Follow] = field(factory=dict[str, Follow], init=False)
 
-    def add(self, tickers: tuple[str, ...]) -> None:
+    def follow(self, wanted: Tickers) -> None:
+        """
+        Record these markets from now on, and no others.
+
+        A market stays on its connection; new ones go to connections that have room, and then to new ones.
+        """
+        taken = {ticker for feed in self._feeds for ticker in feed.market_tickers}
+        free = [ticker for ticker in wanted if ticker not in taken]
+        kept = frozenset(wanted)
+        for feed in self._feeds:
+            tickers = tuple(ticker for ticker in feed.market_tickers if ticker in kept)
+            room = max(0, self._markets_max - len(tickers))
+            self._turn_to(feed, tickers + tuple(free[:room]))
+            free = free[room:]
+        for first in range(0, len(free), self._markets_max):
+            self._add(tuple(free[first : first + self._markets_max]))
+
+    @property
+    def _feeds(self) -> list[FeedStatus]:
+        return self.context.state.feeds
+
+    def _turn_to(self, feed: FeedStatus, tickers: Tickers) -> None:
+        if tickers != feed.market_tickers:
+            feed.market_tickers = tickers
+            if feed.name in self._followers:
+                self._followers[feed.name](tickers)
+
+    def _add(self, tickers: Tickers) -> None:
         self._count += 1
         feed = FeedStatus(f"feed-{self._count}", tickers, since_us=self.context.clock())
-        self.context.state.feeds.append(feed)
+        self._feeds.append(feed)
         self.nursery.start_soon(self._keep_connected, feed, name=feed.name)
 
     def _split(self, feed: FeedStatus) -> None:
         """Give half of a slot's markets to a slot of their own (error 26)."""
         half = len(feed.market_tickers) // 2
+        self._markets_max = max(1, min(self._markets_max, half))
         moved = feed.market_tickers[half:]
-        feed.market_tickers = feed.market_tickers[:half]
+        self._turn_to(feed, feed.market_tickers[:half])
         _log.warning("markets split over connections", feed=feed.name, kept=half, moved=len(moved))
-        self.add(moved)
+        self._add(moved)
 
     async def _keep_connected(self, feed: FeedStatus) -> None:
         context = self.context
         delays = backoff_delays(context.rng, first_s=BACKOFF_FIRST_S, s_max=BACKOFF_S_MAX)
         async with trio.open_nursery() as sessions:
-            while not context.stopping.is_set():
+            while feed.market_tickers and not context.stopping.is_set():
                 await self._wait_for_store(feed)
                 if context.stopping.is_set():
                     break
@@ -80,6 +132,9 @@ class _Slots:
                 if trio.current_time() - began_s >= STABLE_S:
                     delays = backoff_delays(context.rng, first_s=BACKOFF_FIRST_S, s_max=BACKOFF_S_MAX)
                 await self._pause(feed, error, next(delays))
+            if not context.stopping.is_set():
+                # All its markets have left. At once, so that no other one is given to it.
+                self._feeds.remove(feed)
         self._turn(feed, FeedPhase.STOPPED, "the service stops")
 
     async def _connect_once(self, feed: FeedStatus, sessions: trio.Nursery) -> FeedError | None:
@@ -89,7 +144,8 @@ class _Slots:
         feed.attempts += 1
         end = FeedEnd()
 
-        def on_connected(stats: SessionStats) -> None:
+        def on_connected(stats: SessionStats, follow: Follow) -> None:
+            self._followers[feed.name] = follow
             feed.attempts = 0
             feed.connections += 1
             feed.ever_connected = True

@@ -57,9 +57,21 @@ class Market:
     # The recorded first snapshot, until it was sent or played: it opens the market for the first subscriber.
     opening: bytes | None = None
     opening_depth: Depth | None = None
+    # As REST tells it; the feed says nothing of a market that is not open yet, as nobody trades it.
+    opened: bool = True
     closed: bool = False
+    settled: bool = False
     trades: collections.deque[bytes] = attrs.Factory(lambda: collections.deque(maxlen=TRADES_KEPT))
     listeners: dict[str, dict[Subscription, Outlet]] = attrs.Factory(dict[str, dict[Subscription, Outlet]])
+
+    @property
+    def status(self) -> str:
+        """The market's status in its REST record."""
+        if self.settled:
+            return "finalized"
+        if self.closed:
+            return "closed"
+        return "active" if self.opened else "initialized"
 
     def snapshot(self, *, yes_scale: bool) -> bytes:
         """Return the `msg` of a snapshot of this moment."""

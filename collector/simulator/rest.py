@@ -24,7 +24,10 @@ TRADES_PAGE = (100, 1000)
 ORDERBOOKS_MAX = 100
 STRUCTURES = {100: "linear_cent", 10: "deci_cent", 1: "center_centi_edge_centi_cent"}
 # Who filters by status asks with a word of its own for what the records call otherwise.
-STATUS_FILTERS = {"unopened", "open", "paused", "closed", "settled"}
+STATUS_FILTERS = {
+    "unopened": "initialized", "open": "active", "paused": "inactive", "closed": "closed",
+    "settled": "finalized",
+}  # fmt: skip
 
 
 @attrs.frozen
@@ -61,7 +64,7 @@ def market_record(market: Market, hours: Hours) -> dict[str, object]:
         "title": f"Simulated market {market.ticker}",
         "yes_sub_title": "Yes",
         "no_sub_title": "No",
-        "status": "closed" if market.closed else "active",
+        "status": market.status,
         "result": "",
         "open_time": rfc3339(hours.open_us),
         "close_time": rfc3339(hours.close_us),
@@ -142,7 +145,7 @@ def choose_markets(markets: typing.Iterable[Market], query: typing.Mapping[str, 
         if (not tickers or market.ticker in tickers)
         and (not event or event_ticker(market.ticker) == event)
         and (not series or series_ticker(market.ticker) == series)
-        and (not status or status == ("closed" if market.closed else "open"))
+        and (not status or STATUS_FILTERS[status] == market.status)
         and query.get("mve_filter") != "only"
     ]
 

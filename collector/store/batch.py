@@ -197,6 +197,7 @@ async def write_batch(
             await _insert_gaps(connection, session_id, batch.facts)
             await _insert_audits(connection, session_id, batch.facts)
             await _insert_rejects(connection, session_id, batch.facts)
+            await add_joined_markets(connection, session_id, batch.facts)
             await _count_in_session(connection, session_id, batch)
     return True
 
@@ -337,6 +338,22 @@ async def _insert_rejects(connection: TrioConnection, session_id: int, facts: Se
                     fact.text.encode(),
                 ),
             )
+
+
+async def add_joined_markets(connection: TrioConnection, session_id: int, facts: Sequence[Fact]) -> None:
+    """Put markets into the session's row of which it has had a book, and that it did not begin with."""
+    with_book = {
+        fact.market_ticker for fact in facts if isinstance(fact, SnapshotFact) and fact.origin != "checkpoint"
+    }
+    if with_book:
+        await connection.execute(
+            "UPDATE rl_orderbook_sessions s SET market_tickers = s.market_tickers || new.tickers,"
+            " added_tickers = s.added_tickers || new.tickers"
+            " FROM (SELECT ARRAY(SELECT unnest(%s::text[]) EXCEPT SELECT unnest(market_tickers)"
+            " FROM rl_orderbook_sessions WHERE session_id = %s ORDER BY 1) AS tickers) new"
+            " WHERE s.session_id = %s AND cardinality(new.tickers) > 0",
+            (sorted(with_book), session_id, session_id),
+        )
 
 
 async def _count_in_session(connection: TrioConnection, session_id: int, batch: Batch) -> None:

@@ -27,7 +27,7 @@ _LEDGERS: Final = (
     " sum(delta_frames) AS deltas, sum(snapshot_frames) AS snapshots, sum(trade_frames) AS trades,"
     " sum(control_frames) AS controls, sum(stale_frames) AS stales, sum(rejected_frames) AS rejects,"
     " sum(gap_rows) AS gaps, sum(reject_rows) AS reject_rows,"
-    " sum(audit_rows) AS audit_rows"
+    " sum(audit_rows) AS audit_rows, sum(event_rows) AS event_rows"
     " FROM rl_write_ledger WHERE session_id = ANY(%s) GROUP BY session_id"
 )
 _GAPS: Final = (
@@ -42,6 +42,10 @@ _AUDITS: Final = (
     "SELECT session_id, count(*) FILTER (WHERE is_match) AS matches,"
     " count(*) FILTER (WHERE NOT is_match) AS mismatches, max(received_us) AS last_us"
     " FROM rl_orderbook_audits WHERE session_id = ANY(%s) GROUP BY session_id"
+)
+_EVENTS: Final = (
+    "SELECT session_id, count(*) AS events FROM rl_market_events"
+    " WHERE session_id = ANY(%s) GROUP BY session_id"
 )
 _HAS_COVERAGE: Final = "SELECT to_regclass(%s) IS NOT NULL AS is_there"
 # Beyond the end of a session nothing counts: that its books are unknown then is no fault of it.
@@ -72,6 +76,7 @@ class Ledger:
     last_frame: int = 0
     reject_rows: int = 0
     audit_rows: int = 0
+    event_rows: int = 0
     counts: dict[str, int] = field(factory=lambda: dict.fromkeys(COUNTS, 0))
 
 
@@ -110,6 +115,7 @@ class SessionStanding:
     ledger: Ledger
     gaps_by_cause: dict[str, int]
     reject_rows: int
+    event_rows: int
     audits: Audits
     coverage: Coverage | None
     """None when the database does not tell coverage, or the session has no market."""
@@ -127,6 +133,7 @@ async def fetch_standings(connection: TrioConnection, sessions: int) -> list[Ses
             for row in await _fetch(connection, _GAPS, ids):
                 gaps.setdefault(row["session_id"], {})[row["cause"]] = row["gaps"]
             rejects = {row["session_id"]: row["rejects"] for row in await _fetch(connection, _REJECTS, ids)}
+            events = {row["session_id"]: row["events"] for row in await _fetch(connection, _EVENTS, ids)}
             audits = {row.pop("session_id"): Audits(**row) for row in await _fetch(connection, _AUDITS, ids)}
             coverage = await _coverage(connection, ids)
     return [
@@ -136,6 +143,7 @@ async def fetch_standings(connection: TrioConnection, sessions: int) -> list[Ses
             ledger=_ledger(ledgers.get(row["session_id"])),
             gaps_by_cause=gaps.get(row["session_id"], {}),
             reject_rows=rejects.get(row["session_id"], 0),
+            event_rows=events.get(row["session_id"], 0),
             audits=audits.get(row["session_id"], Audits()),
             coverage=coverage.get(row["session_id"]),
         )

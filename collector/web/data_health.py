@@ -121,6 +121,7 @@ def find_faults(standing: SessionStanding) -> list[str]:
         ("gap rows", ledger.counts["gaps"], sum(standing.gaps_by_cause.values())),
         ("reject rows", ledger.reject_rows, standing.reject_rows),
         ("audit rows", ledger.audit_rows, standing.audits.matches + standing.audits.mismatches),
+        ("event rows", ledger.event_rows, standing.event_rows),
     ):
         if by_ledger != rows:
             faults.append(f"{name}: {by_ledger} by the ledger, {rows} are there")

@@ -164,9 +164,11 @@ def _left_us(state: RecorderState, feed: FeedStatus) -> int:
 
 def _sum_up_feeds(state: RecorderState, feeds: tuple[Component, ...], now_us: int) -> Component:
     if not feeds:
+        reason = f" ({state.discovery.reason})" if state.discovery.reason else ""
         if _is_starting(state, now_us):
-            return Component("feeds", "ok", "starting: no feed yet", state.started_us)
-        return Component("feeds", "failed", "there is no feed: nothing is recorded", state.started_us)
+            return Component("feeds", "ok", f"starting: no feed yet{reason}", state.started_us)
+        why = f"there is no market to record: nothing is recorded{reason}"
+        return Component("feeds", "failed", why, state.started_us)
     verdict = _worst(feeds)
     concerned = [feed for feed in feeds if feed.verdict == verdict]
     if verdict == "ok":

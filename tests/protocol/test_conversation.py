@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from collector.errors import FeedLost, MarketLimitExceeded
-from collector.protocol.conversation import Conversation, Pace
+from collector.protocol.audits import Pace
+from collector.protocol.conversation import Conversation
 from collector.protocol.facts import ReplyFact, SnapshotFact
 from collector.protocol.messages import ErrorReply, Message, OkReply, SubscribedReply, UnsubscribedReply
 
@@ -256,3 +257,88 @@ def test_orderly_end_names_all_subscriptions_and_waits_for_each() -> None:
 
     assert conversation.open_sids == set()
     assert due(conversation, 1000.0) == []
+
+
+def test_markets_that_join_and_leave_change_both_subscriptions_one_command_after_the_other() -> None:
+    """Added first, then taken out, at the pace of all updates, and each once it is answered."""
+    conversation = subscribed()
+    conversation.follow(["B", "C", "D"])
+
+    said: list[tuple[str, int, list[str]]] = []
+    for second in range(1, 7):
+        for command in due(conversation, float(second)):
+            params = command["params"]
+            said.append((params["action"], params["sids"][0], params["market_tickers"]))
+            reply(conversation, OkReply(), now_s=second, sid=params["sids"][0], command_id=command["id"])
+
+    assert said == [
+        ("add_markets", 1, ["D"]),
+        ("delete_markets", 1, ["A"]),
+        ("add_markets", 2, ["D"]),
+        ("delete_markets", 2, ["A"]),
+    ]
+
+
+def test_market_is_not_taken_out_while_a_snapshot_of_it_is_on_its_way() -> None:
+    """An answer behind the end would pass for a book that is followed."""
+    conversation = subscribed()
+    assert due(conversation, 1.0, "A")[0]["params"]["action"] == "get_snapshot"
+    conversation.follow(["B", "C"])
+
+    (command,) = due(conversation, 2.0)
+    assert (command["params"]["action"], command["params"]["sids"]) == ("delete_markets", [2])
+    assert due(conversation, 3.0) == []
+
+    conversation.note([SnapshotFact("A", 9, 0, "requested", {}, {}, b"")], 3.5)
+    (command,) = due(conversation, 4.0)
+    assert (command["params"]["action"], command["params"]["sids"]) == ("delete_markets", [1])
+
+
+def test_change_without_an_answer_is_said_again_and_a_refused_one_rarely() -> None:
+    conversation = subscribed()
+    conversation.follow(["A", "B", "C", "D"])
+    (first,) = due(conversation, 1.0)
+    (trade,) = due(conversation, 2.0)
+    reply(conversation, OkReply(), now_s=2.0, sid=2, command_id=trade["id"])
+
+    assert due(conversation, 10.0) == []
+    (again,) = due(conversation, 11.0)
+    assert again["params"] == first["params"]
+    reply(conversation, ErrorReply(11, "Invalid parameter"), now_s=11.0, command_id=again["id"])
+
+    assert due(conversation, 300.0) == []
+    assert due(conversation, 311.0)[0]["params"] == first["params"]
+
+
+def test_too_many_markets_for_a_subscription_that_is_on_are_split_too() -> None:
+    conversation = subscribed()
+    conversation.follow(["A", "B", "C", "D"])
+    (command,) = due(conversation, 1.0)
+
+    with pytest.raises(MarketLimitExceeded, match="4 markets are too many"):
+        reply(conversation, ErrorReply(26, "limit"), now_s=1.0, command_id=command["id"])
+
+
+def test_channel_that_wants_markets_waits_for_the_first_one() -> None:
+    """There may be nothing to record yet, and an empty subscription is an error."""
+    conversation = Conversation([], PACE, is_listing=True)
+    assert [command["params"]["channels"] for command in due(conversation, 0.0)] == [["market_lifecycle_v2"]]
+
+    conversation.follow(["A"])
+    books, trades = due(conversation, 1.0)
+
+    assert books["params"]["market_tickers"] == trades["params"]["market_tickers"] == ["A"]
+    assert books["params"]["skip_ticker_ack"] is False
+
+
+def test_books_of_markets_that_are_not_followed_any_more_are_not_asked_for() -> None:
+    conversation = subscribed()
+    conversation.follow(["B", "C"])
+    for second in (1.0, 2.0):
+        (command,) = due(conversation, second, "A")
+        assert command["params"]["action"] == "delete_markets"
+        sid = command["params"]["sids"][0]
+        reply(conversation, OkReply(), now_s=second, sid=sid, command_id=command["id"])
+
+    assert due(conversation, 3.0, "A") == []
+    assert conversation.next_due_s(["A"]) == float("inf")

@@ -27,6 +27,7 @@ from tests.frames import (
     delta_text,
     error_text,
     event_text,
+    ok_text,
     received,
     snapshot_text,
     subscribed_text,
@@ -479,3 +480,52 @@ def test_what_is_new_in_an_event_is_counted() -> None:
 
     assert tracker.unknown_fields == {"market_lifecycle_v2.shape": 1}
     assert len(of_kind(facts, EventFact)) == 1
+
+
+def test_market_that_is_taken_out_of_the_subscription_has_no_known_book_any_more() -> None:
+    """The exchange's list says so; the others stay exact, and no number is missing."""
+    tracker, facts, _ = process(
+        snapshot_text("A", 1, yes={"0.4500": "10.00"}),
+        snapshot_text("B", 2, yes={"0.4500": "10.00"}),
+        ok_text(["B"], 3),
+        delta_text("B", 4, "0.4500", "1.00"),
+    )
+
+    (gap,) = gaps(facts)
+    assert (gap.cause, gap.market_ticker, gap.expected, gap.received) == ("unfollowed", "A", 4, 4)
+    assert list(tracker.markets) == ["B"]
+    assert tracker.is_exact("B")
+    assert not tracker.is_exact("A")
+    assert tracker.lost_markets() == []
+
+
+def test_market_that_joins_is_waited_for_and_its_events_are_kept_from_its_first_book_on() -> None:
+    tracker, facts, _ = process(
+        snapshot_text("A", 1),
+        event_text("C", 1, "activated"),
+        ok_text(["A", "C"], 2),
+        snapshot_text("C", 3, yes={"0.4500": "10.00"}),
+        event_text("C", 2, "determined"),
+        markets=["A"],
+    )
+
+    assert [fact.event_type for fact in facts if isinstance(fact, EventFact)] == ["determined"]
+    assert tracker.is_exact("C")
+    assert tracker.recorded == {"A", "C"}
+
+
+def test_book_that_does_not_come_after_joining_is_lost() -> None:
+    tracker, _, _ = process(snapshot_text("A", 1), ok_text(["A", "C"], 2), markets=["A"])
+
+    tracker.lose_missing()
+
+    assert tracker.lost_markets() == ["C"]
+
+
+def test_list_of_another_subscription_or_none_at_all_changes_no_book() -> None:
+    tracker, facts, _ = process(
+        snapshot_text("A", 1), snapshot_text("B", 2), ok_text(["B"], 1, sid=2), ok_text(None, 3)
+    )
+
+    assert gaps(facts) == []
+    assert tracker.exact_count() == 2

@@ -9,7 +9,8 @@ import pytest
 from attrs import define, field
 
 from collector.errors import FeedLost
-from collector.protocol.conversation import Conversation, Pace
+from collector.protocol.audits import Pace
+from collector.protocol.conversation import Conversation
 from collector.protocol.facts import ReplyFact, SnapshotFact
 from collector.protocol.messages import ErrorReply, Message, OkReply, SubscribedReply, UnsubscribedReply
 from collector.protocol.sequence import SequenceChain
@@ -109,7 +110,7 @@ def test_book_that_is_not_exact_is_left_out() -> None:
 
 def test_lost_books_go_first() -> None:
     """While books are lost the commands are for them, and audits have what is left."""
-    exchange = exchange_of(["A", "B"], Pace(audit_interval_s=4, snapshot_markets_max=1), exact=["A", "B"])
+    exchange = exchange_of(list("ABXYZ"), Pace(audit_interval_s=10, snapshot_markets_max=1), exact=["A", "B"])
     exchange.run(1.9)
     exchange.lost = ["X", "Y", "Z"]
     said = exchange.run(5.5)

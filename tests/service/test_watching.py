@@ -7,7 +7,7 @@ import trio
 
 from collector.app import run_service
 from collector.clock import system_clock
-from collector.protocol.conversation import Pace
+from collector.protocol.audits import Pace
 from collector.protocol.tracker import HOUR_US
 from collector.session import scope
 from collector.simulator.server import Simulator, SimulatorSettings, open_simulator

@@ -126,7 +126,7 @@ class Bench:
                     self.context,
                     FeedStatus("feed-1", MARKETS),
                     end,
-                    on_connected=lambda stats: None,
+                    on_connected=lambda stats, follow: None,
                 )
             )
             error = await end.wait()
@@ -244,7 +244,7 @@ def test_crash_elsewhere_loses_no_received_frame(seed: int) -> None:
                         bench.context,
                         FeedStatus("f", MARKETS),
                         end,
-                        on_connected=lambda stats: None,
+                        on_connected=lambda stats, follow: None,
                     )
                 )
                 await trio.sleep(0.5)

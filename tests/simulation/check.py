@@ -88,7 +88,11 @@ def _check_holes(session: TwinSession) -> Iterator[str]:
     ends = [gap.cause for gap in gaps if gap.cause in ENDED_BY_EXCHANGE.values()]
     if ends != list(ends_in(texts)):
         yield f"recorded ends of subscriptions {ends}, but there were {list(ends_in(texts))}"
-    others = {gap.cause for gap in gaps} - {"sequence", *ENDED_BY_EXCHANGE.values(), "after_end"}
+    left = [(gap.sid, gap.market_ticker) for gap in gaps if gap.cause == "unfollowed"]
+    if left != list(leaves_in(texts)):
+        yield f"markets that left {left}, but there were {list(leaves_in(texts))}"
+    known = {"sequence", *ENDED_BY_EXCHANGE.values(), "after_end", "unfollowed"}
+    others = {gap.cause for gap in gaps} - known
     if others:
         yield f"gaps that nothing brought about: {others}"
     for fact in session.facts:
@@ -134,6 +138,27 @@ def holes_in(texts: Iterable[str]) -> Iterator[tuple[int, int, int]]:
         if seq > due:
             yield sid, due, seq
         expected[sid] = max(due, seq + 1)
+
+
+def leaves_in(texts: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Each market that a subscription does not cover any more, after it had brought a book of it."""
+    due: dict[int, int] = {}
+    covered: dict[str, int] = {}
+    for frame in _parsed(texts):
+        sid, seq = frame.get("sid"), frame.get("seq")
+        if sid is None or seq is None or seq < due.get(sid, 1):
+            continue
+        due[sid] = seq + 1
+        if frame["type"] == "orderbook_snapshot":
+            covered[frame["msg"]["market_ticker"]] = sid
+        elif frame["type"] == "error":
+            covered = {ticker: by for ticker, by in covered.items() if by != sid}
+        elif frame["type"] == "ok" and sid in covered.values():
+            listed = frame["msg"].get("market_tickers")
+            gone = [t for t, by in covered.items() if by == sid and listed is not None and t not in listed]
+            for ticker in gone:
+                del covered[ticker]
+                yield sid, ticker
 
 
 def ends_in(texts: Iterable[str]) -> Iterator[str]:

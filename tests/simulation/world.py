@@ -7,6 +7,7 @@ the flow comes to its end, and the last process stops in order. Then `check_worl
 """
 
 import random
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -17,7 +18,7 @@ from collector.observe.hub import LiveHub
 from collector.observe.state import RecorderState, SessionStats
 from collector.session.recovery import run_recovery
 from collector.session.scope import SessionContext
-from collector.session.supervisor import run_supervisor
+from collector.session.supervisor import Tickers, run_supervisor
 from collector.store.spool import Spool
 from tests.simulation.exchange import Chances, Line, TwinExchange
 from tests.twins import MemoryDisk, TwinDatabase
@@ -31,6 +32,8 @@ RATE_PER_S: Final = 15.0
 MARKETS: Final = 4
 AUDIT_S: Final = 20.0
 PROBE_S: Final = 15.0
+CHANGES_MAX: Final = 100
+"""Of the markets to record, in one life of a process."""
 
 
 @frozen
@@ -51,6 +54,7 @@ class Process:
     context: SessionContext
     disk: MemoryDisk
     first_line: int
+    changes: trio.MemorySendChannel[Tickers]
     is_alive: bool = True
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     ended: trio.Event = field(factory=trio.Event)
@@ -70,11 +74,14 @@ class World:
     log: list[str] = field(factory=list[str])
     """What was done to the service, with virtual seconds: for whoever reads a failure."""
     sample_rate: int = 1
+    is_following: bool = False
+    """Whether markets come and go."""
     last: Process | None = None
 
     def __attrs_post_init__(self) -> None:
         self.rng = random.Random(self.seed)
         self.sample_rate = self.rng.choice((1, 1, 1, 5))
+        self.is_following = self.rng.random() < 0.5
         self.database = TwinDatabase(random.Random(self.rng.getrandbits(64)))
         self.exchange = TwinExchange(
             random.Random(self.rng.getrandbits(64)),
@@ -124,13 +131,15 @@ class World:
             stopping=trio.Event(),
             audit_interval_s=AUDIT_S,
             silence_probe_s=PROBE_S,
+            is_following=self.is_following,
         )
-        process = Process(state, context, self.disk, len(self.exchange.lines))
-        nursery.start_soon(self._run, process)
+        changes_out, changes_in = trio.open_memory_channel[Tickers](CHANGES_MAX)
+        process = Process(state, context, self.disk, len(self.exchange.lines), changes_out)
+        nursery.start_soon(self._run, process, changes_in)
         self.last = process
         return process
 
-    async def _run(self, process: Process) -> None:
+    async def _run(self, process: Process, changes: trio.MemoryReceiveChannel[Tickers]) -> None:
         context = process.context
         with process.scope:
             leftovers = await context.spool.leftovers()
@@ -139,7 +148,7 @@ class World:
                 nursery.start_soon(
                     run_recovery, leftovers, context.open_store, context.store_ready, context.rng
                 )
-                await run_supervisor(context, self.exchange.tickers)
+                await run_supervisor(context, self.exchange.tickers, changes)
         process.ended.set()
 
     async def _be_ready(self, ready: trio.Event) -> None:
@@ -175,7 +184,9 @@ class World:
         """Let things go wrong, one after the other, each at an instant of the seed's choice."""
         rng = self.rng
         process = self.start(nursery)
-        acts = (self._storm_frames, self._storm_database, self._storm_disk, self._storm_clock)
+        acts = [self._storm_frames, self._storm_database, self._storm_disk, self._storm_clock]
+        if self.is_following:
+            acts.append(self._storm_markets)
         while trio.current_time() < STORM_S:
             await trio.sleep(rng.expovariate(1 / 3.0))
             if rng.random() < 0.25:
@@ -211,8 +222,18 @@ class World:
         self.clock_offset_us += self.rng.choice((-1, 1)) * self.rng.choice((3_600_000_000, 500_000))
         self.note(f"clock {self.clock_offset_us}")
 
+    def _storm_markets(self) -> None:
+        self._follow(tuple(ticker for ticker in self.exchange.tickers if self.rng.random() < 0.6))
+
+    def _follow(self, tickers: Tickers) -> None:
+        assert self.last is not None
+        with suppress(trio.WouldBlock, trio.BrokenResourceError):
+            self.last.changes.send_nowait(tickers)
+        self.note(f"markets {tickers}")
+
     def heal(self) -> None:
         """Nothing goes wrong any more."""
+        self._follow(self.exchange.tickers)
         self.exchange.chances = Chances()
         self.database.is_away = False
         self.database.cut_share = 0.0

@@ -137,6 +137,11 @@ async def test_the_newest_sessions_come_first_and_are_bounded(database_url: str)
         ("DELETE FROM rl_orderbook_gaps", "gap rows: 1 by the ledger, 0 are there"),
         ("DELETE FROM rl_orderbook_audits", "audit rows: 2 by the ledger, 0 are there"),
         ("DELETE FROM rl_orderbook_rejects", "reject rows: 1 by the ledger, 0 are there"),
+        (
+            "INSERT INTO rl_market_events SELECT 1, 1, 1, session_id, 'A', 'determined', '{}'"
+            " FROM rl_orderbook_sessions",
+            "event rows: 0 by the ledger, 1 are there",
+        ),
     ],
 )
 async def test_a_ledger_that_does_not_close_is_off(database_url: str, statement: str, why: str) -> None:
