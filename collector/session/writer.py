@@ -88,7 +88,7 @@ class SessionWriter:
 
     async def _write_all(self) -> None:
         while not self.stats.is_safe:
-            if self.journal.is_empty and await self._write_directly():
+            if self.journal.is_empty and not self._begins_without_store() and await self._write_directly():
                 continue
             await self._write_through_spool()
             if self._may_leave_spooled():
@@ -97,6 +97,10 @@ class SessionWriter:
                     "left in the spool for the next start", session=str(self.stats.key), frames=frames
                 )
                 return
+
+    def _begins_without_store(self) -> bool:
+        """Whether the session is new and the database known to be away: then the disk is the safest place."""
+        return self.stats.session_id is None and self.state.store.phase is StorePhase.AWAY
 
     # Directly.
 

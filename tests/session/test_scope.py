@@ -13,7 +13,7 @@ from typing_extensions import override
 from collector.errors import FeedError, FeedLost, FeedRefused
 from collector.exchange.transport import StampedText, Transport
 from collector.observe.hub import LiveHub
-from collector.observe.state import FeedPhase, FeedStatus, RecorderState
+from collector.observe.state import FeedPhase, FeedStatus, RecorderState, StorePhase
 from collector.session import scope
 from collector.session.backlog import BacklogFull
 from collector.session.scope import FeedEnd, SessionContext, run_session
@@ -317,3 +317,19 @@ async def test_stop_during_a_pause_is_heard_at_once(autojump_clock: MockClock) -
         await trio.sleep(5)
         bench.context.stopping.set()
     assert trio.current_time() == 5
+
+
+async def test_session_that_begins_without_a_database_is_on_the_disk_at_once(
+    autojump_clock: MockClock,
+) -> None:
+    """While it is known to be away, nobody waits for it first: what a kill may cost is one flush interval."""
+    bench = Bench()
+    bench.context.state.store.turn(StorePhase.AWAY, RECEIVED_US, "connection refused")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.run_one)
+        await trio.sleep(0.1)
+        bench.transports[0].arrive(*subscribed_texts(), snapshot_text("A", 1))
+        await trio.sleep(bench.context.flush_interval_s + 0.1)
+
+        assert bench.context.state.spool.records == 1
+        nursery.cancel_scope.cancel()

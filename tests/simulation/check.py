@@ -88,9 +88,9 @@ def _check_holes(session: TwinSession) -> Iterator[str]:
     ends = [gap.cause for gap in gaps if gap.cause in ENDED_BY_EXCHANGE.values()]
     if ends != list(ends_in(texts)):
         yield f"recorded ends of subscriptions {ends}, but there were {list(ends_in(texts))}"
-    left = [(gap.sid, gap.market_ticker) for gap in gaps if gap.cause == "unfollowed"]
-    if left != list(leaves_in(texts)):
-        yield f"markets that left {left}, but there were {list(leaves_in(texts))}"
+    left = sorted((gap.sid, gap.market_ticker or "") for gap in gaps if gap.cause == "unfollowed")
+    if left != sorted(leaves_in(texts)):
+        yield f"markets that left {left}, but there were {sorted(leaves_in(texts))}"
     known = {"sequence", *ENDED_BY_EXCHANGE.values(), "after_end", "unfollowed"}
     others = {gap.cause for gap in gaps} - known
     if others:
