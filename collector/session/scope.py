@@ -46,7 +46,7 @@ SILENCE_S_MAX: Final = 30.0
 """The exchange pings every 10 s: three in a row are missing."""
 FIRST_SNAPSHOTS_S_MAX: Final = 10.0
 """Markets without a snapshot so long after the acknowledgement are asked for."""
-UNSUBSCRIBE_S_MAX: Final = 6.0
+UNSUBSCRIBE_S_MAX: Final = 10.0
 """What the orderly end of a connection may take out of the drain time."""
 STEP_CHARACTERS_MAX: Final = 300_000
 """About a thousand deltas (7 ms), or a dozen snapshots of 700 levels."""

@@ -287,23 +287,24 @@ async def _insert_events(connection: TrioConnection, session_id: int, facts: Seq
 
 
 async def _insert_gaps(connection: TrioConnection, session_id: int, facts: Sequence[Fact]) -> None:
-    for fact in facts:
-        if isinstance(fact, GapFact):
-            await connection.execute(
-                "INSERT INTO rl_orderbook_gaps (session_id, sid, expected, received, detected_us,"
-                " frame_number, cause, market_ticker, channel) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-                (
-                    session_id,
-                    fact.sid,
-                    fact.expected,
-                    fact.received,
-                    fact.detected_us,
-                    fact.frame_number,
-                    fact.cause,
-                    fact.market_ticker,
-                    fact.channel,
-                ),
-            )
+    gaps = [fact for fact in facts if isinstance(fact, GapFact)]
+    if gaps:
+        await connection.execute(
+            "INSERT INTO rl_orderbook_gaps (session_id, sid, expected, received, detected_us, frame_number,"
+            " cause, market_ticker, channel) SELECT %s, g.* FROM unnest(%s::bigint[], %s::bigint[],"
+            " %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[]) g",
+            (
+                session_id,
+                [gap.sid for gap in gaps],
+                [gap.expected for gap in gaps],
+                [gap.received for gap in gaps],
+                [gap.detected_us for gap in gaps],
+                [gap.frame_number for gap in gaps],
+                [gap.cause for gap in gaps],
+                [gap.market_ticker for gap in gaps],
+                [gap.channel for gap in gaps],
+            ),
+        )
 
 
 async def _insert_audits(connection: TrioConnection, session_id: int, facts: Sequence[Fact]) -> None:
@@ -325,19 +326,19 @@ async def _insert_audits(connection: TrioConnection, session_id: int, facts: Seq
 
 
 async def _insert_rejects(connection: TrioConnection, session_id: int, facts: Sequence[Fact]) -> None:
-    for fact in facts:
-        if isinstance(fact, RejectFact):
-            await connection.execute(
-                "INSERT INTO rl_orderbook_rejects (session_id, frame_number, received_us, reason, frame)"
-                " VALUES (%s, %s, %s, %s, %s)",
-                (
-                    session_id,
-                    fact.frame_number,
-                    fact.received_us,
-                    _storable(fact.reason),
-                    fact.text.encode(),
-                ),
-            )
+    rejects = [fact for fact in facts if isinstance(fact, RejectFact)]
+    if rejects:
+        await connection.execute(
+            "INSERT INTO rl_orderbook_rejects (session_id, frame_number, received_us, reason, frame)"
+            " SELECT %s, r.* FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::bytea[]) r",
+            (
+                session_id,
+                [reject.frame_number for reject in rejects],
+                [reject.received_us for reject in rejects],
+                [_storable(reject.reason) for reject in rejects],
+                [reject.text.encode() for reject in rejects],
+            ),
+        )
 
 
 async def add_joined_markets(connection: TrioConnection, session_id: int, facts: Sequence[Fact]) -> None:
