@@ -193,7 +193,8 @@ class Conversation:
             return float("inf")
         subscriptions = self._subscriptions.values()
         times = [self._subscribe_due_s(s) for s in subscriptions if s.sid is None]
-        updates = [s.probe_due_s for s in subscriptions if s.sid is not None]
+        # A probe names a market.
+        updates = [s.probe_due_s for s in subscriptions if s.sid is not None and self.tickers]
         updates += [s.change_due_s for s in subscriptions if s.change or self._is_change_due(s)]
         if self._subscriptions[BOOK_CHANNEL].sid is not None:
             updates.append(self._audits.due_s)
@@ -336,12 +337,10 @@ class Conversation:
     def _probe(self, now_s: float, is_exact: Callable[[str], bool]) -> str | None:
         """Make a subscription that has been silent say something."""
         for subscription in self._subscriptions.values():
-            if subscription.sid is None or now_s < subscription.probe_due_s:
+            if subscription.sid is None or now_s < subscription.probe_due_s or not self.tickers:
                 continue
             # Another market each time: one that is over may well be answered with nothing.
             exact = [ticker for ticker in self.tickers if is_exact(ticker)] or self.tickers
-            if not exact:
-                continue
             tickers = [exact[self._probes_sent % len(exact)]]
             self._probes_sent += 1
             subscription.probes += 1

@@ -251,3 +251,21 @@ def test_subscription_that_the_exchange_does_not_know_is_mute() -> None:
                 if command["params"]["sids"] == [2]:
                     exchange.reply(ErrorReply(7, "Unknown subscription ID"), command_id=command["id"])
     assert exchange.now_s < 90
+
+
+def test_connection_without_markets_has_nothing_to_probe_and_rests() -> None:
+    """All have left: the subscriptions are on and silent, and no probe could name a market."""
+    conversation = Conversation(["A"], Pace(silence_probe_s=15, audit_interval_s=20))
+    conversation.due(0.0, [])
+    for sid, channel in enumerate(("orderbook_delta", "trade", "market_lifecycle_v2"), 1):
+        conversation.note([ReplyFact(None, sid, SubscribedReply(channel, sid))], 0.0)
+    conversation.follow([])
+    for second in (1.0, 2.0):
+        (command,) = (json.loads(text) for text in conversation.due(second, []))
+        conversation.note([ReplyFact(command["params"]["sids"][0], command["id"], OkReply())], second)
+
+    now_s = 2.0
+    for _ in range(20):
+        assert conversation.due(now_s, []) == []
+        assert conversation.next_due_s([]) > now_s
+        now_s = min(conversation.next_due_s([]), now_s + 60)
