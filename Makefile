@@ -1,14 +1,19 @@
 # The whole set-up, on a machine with Python 3.11 or newer, make and git.
-#   make demo    the service on simulated data, in a browser
-#   make test    every check and every test
+#   make demo      the service on simulated data, in a browser
+#   make test      every check and every test, Python, frontend and browser
+#   make frontend  the dashboard's pages alone
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+NPM := $(BIN)/python frontend/npm.py
+MODULES := frontend/node_modules/.installed
+PAGES := collector/web/dist/rl-stats.html
+PAGE_SOURCES := $(shell find frontend -path frontend/node_modules -prune -o -type f -print)
 # 91x wants a checkpoint on every path, and 114 a list of our own functions; tests may poll, which 110 forbids.
 ASYNC_OFF := ASYNC114,ASYNC910,ASYNC911,ASYNC912,ASYNC913
 
-.PHONY: setup demo test check lock clean
+.PHONY: setup frontend demo test check lock clean
 
 setup: $(STAMP)
 
@@ -21,13 +26,26 @@ $(STAMP): requirements/develop.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@: > $@
 
-demo: setup
+frontend: $(PAGES)
+
+$(MODULES): frontend/package-lock.json frontend/.npmrc $(STAMP)
+	$(NPM) ci --loglevel=error
+	@: > $@
+
+$(PAGES): $(MODULES) $(PAGE_SOURCES)
+	$(NPM) run --silent build
+	@touch $@
+
+demo: setup frontend
 	$(BIN)/collector demo
 
-test: setup check
+test: setup frontend check
+	$(NPM) run --silent test
 	$(BIN)/python -m pytest
 
-check: setup
+check: setup $(MODULES)
+	$(NPM) run --silent lint
+	$(NPM) run --silent typecheck
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/flake8-async --disable $(ASYNC_OFF) $$(git ls-files 'collector/*.py')
@@ -38,7 +56,8 @@ check: setup
 # Needs uv on the path. The files it writes name no download host.
 lock:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header requirements/runtime.in -o requirements/runtime.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements/runtime.txt requirements/develop.in -o requirements/develop.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header requirements/frontend.in -o requirements/frontend.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements/runtime.txt -c requirements/frontend.txt requirements/develop.in -o requirements/develop.txt
 
 clean:
-	rm -rf $(VENV) .demo
+	rm -rf $(VENV) .demo frontend/node_modules collector/web/dist

@@ -21,6 +21,7 @@ from collector.observe.ages import (
     quantile_us,
     sum_counts,
 )
+from collector.observe.series import SeriesRing, SeriesTotals
 from collector.protocol.facts import AuditFact, FrameBatch, FrameCounts, GapFact, RejectFact
 from collector.protocol.tracker import FeedTracker, MarketState
 
@@ -253,6 +254,10 @@ class RecorderState:
     """By how much the last second's tick was late: what the event loop was busy with. Written by the web."""
     recent_gaps: deque[GapFact] = field(factory=lambda: deque[GapFact](maxlen=RECENT_EVENTS_KEPT))
     recent_rejects: deque[RejectFact] = field(factory=lambda: deque[RejectFact](maxlen=RECENT_EVENTS_KEPT))
+    recent_audits: deque[AuditFact] = field(factory=lambda: deque[AuditFact](maxlen=RECENT_EVENTS_KEPT))
+    recent_mismatches: deque[AuditFact] = field(factory=lambda: deque[AuditFact](maxlen=RECENT_EVENTS_KEPT))
+    """Those audits that found a difference: audits that match don't push them out."""
+    series: SeriesRing = field(factory=SeriesRing)
     _frames_by_tick: deque[int] = field(factory=lambda: deque[int](maxlen=RATE_WINDOW_S + 1))
     _ticks: int = field(default=0, init=False)
     # Of sessions that are no longer listed: what Prometheus reads must never become less.
@@ -276,7 +281,10 @@ class RecorderState:
                 self.recent_gaps.append(fact)
             elif isinstance(fact, AuditFact):
                 self.audits += 1
-                self.audit_mismatches += not fact.is_match
+                self.recent_audits.append(fact)
+                if not fact.is_match:
+                    self.audit_mismatches += 1
+                    self.recent_mismatches.append(fact)
             elif isinstance(fact, RejectFact):
                 self.recent_rejects.append(evolve(fact, text=fact.text[:REJECT_TEXT_KEPT]))
 
@@ -288,6 +296,15 @@ class RecorderState:
         if self._ticks % SLOT_TICKS == 0:
             for session in self.sessions:
                 session.ages.rotate()
+
+    def note_series(self, monotonic_s: float) -> None:
+        """Take the sample that charts are made of; once a second, by a clock that is never set."""
+        counts: dict[str, list[int]] = {}
+        for name in ("receive_to_commit", "exchange_to_receive"):
+            listed = [session.ages.by_name[name].all() for session in self.sessions]
+            counts[name] = sum_counts([self._forgotten_ages.by_name[name].all(), *listed])
+        totals = SeriesTotals(self.received.total, counts["receive_to_commit"], counts["exchange_to_receive"])
+        self.series.note(monotonic_s, self.clock(), totals, self.exact_markets)
 
     def note_clock(self, monotonic_s: float) -> int:
         """Look whether the wall clock was set, and by how many microseconds; ages begin anew then."""
@@ -330,6 +347,11 @@ class RecorderState:
         if len(self._frames_by_tick) < 2:
             return 0.0
         return (self._frames_by_tick[-1] - self._frames_by_tick[0]) / (len(self._frames_by_tick) - 1)
+
+    @property
+    def exact_markets(self) -> int:
+        """How many markets have an exact book in an active session."""
+        return sum(session.tracker.exact_count() for session in self.sessions if session.status == "active")
 
     @property
     def current_session(self) -> SessionStats | None:

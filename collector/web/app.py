@@ -32,19 +32,16 @@ from collector.observe.hub import STREAMS, LiveHub, Mailbox, Stream
 from collector.observe.logs import get_logger
 from collector.observe.state import RecorderState
 from collector.store.connection import ConnectStore
+from collector.web.books import current_book, current_books
+from collector.web.coverage import MINUTES_DEFAULT, MINUTES_MAX, CoverageDesk
 from collector.web.data_health import SESSIONS_DEFAULT, SESSIONS_MAX, DataHealthDesk
+from collector.web.desk import Unanswered
 from collector.web.health import health_json
-from collector.web.messages import (
-    BookData,
-    LiveMessages,
-    book_data,
-    connection_text,
-    current_book,
-    current_books,
-    error_text,
-    stats_text,
-)
+from collector.web.messages import LiveMessages, book_data, connection_text, error_text
 from collector.web.metrics import make_registry
+from collector.web.pages import ASK_AGAIN, DIST, MISSING_PAGE, PageFile, content_policy, load_pages
+from collector.web.schema import BookData, ErrorAnswer
+from collector.web.stats import series_data, stats_text
 from collector.web.status import status_json
 
 FLUSH_S_MAX: Final = 30.0
@@ -59,17 +56,6 @@ CLOSE_GOING_AWAY: Final = 1001
 CLOSE_POLICY: Final = 1008
 CLOSE_TRY_AGAIN: Final = 1013
 
-_PAGE = Path(__file__).parent / "page"
-_MEDIA_TYPES: Final = {
-    ".html": "text/html",
-    ".js": "text/javascript",
-    ".css": "text/css",
-    ".svg": "image/svg+xml",
-}
-_PAGE_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-)
 _BOOKS_PER_STEP: Final = 8
 
 _log = get_logger("web")
@@ -122,7 +108,8 @@ class _Routes:
     flush: Callable[[], Awaitable[int]]
     registry: CollectorRegistry
     data_health: DataHealthDesk
-    page: dict[str, bytes]
+    coverage_desk: CoverageDesk
+    pages: dict[str, PageFile]
 
     async def health(self) -> Response:
         status, body = health_json(self.state, self.state.clock())
@@ -134,12 +121,25 @@ class _Routes:
 
     async def data(self) -> Response:
         """Whether the recording itself is good, by the database."""
-        text = request.args.get("sessions", str(SESSIONS_DEFAULT))
-        sessions = int(text) if text.isascii() and text.isdigit() and len(text) <= 3 else 0
-        if not 1 <= sessions <= SESSIONS_MAX:
+        sessions = _parse_number(request.args.get("sessions"), SESSIONS_DEFAULT, SESSIONS_MAX)
+        if sessions is None:
             return _error(400, "bad_sessions", f"sessions is a number from 1 to {SESSIONS_MAX}")
         health = await self.data_health.ask(sessions)
-        return _json(health.as_json(), health.status_code)
+        return _json(health, 200 if health.status == "good" else 503)
+
+    async def series(self) -> Response:
+        """The last quarter of an hour, for charts."""
+        return _json(series_data(self.state.series))
+
+    async def coverage(self) -> Response:
+        """When books were exact, by the database."""
+        minutes = _parse_number(request.args.get("minutes"), MINUTES_DEFAULT, MINUTES_MAX)
+        if minutes is None:
+            return _error(400, "bad_minutes", f"minutes is a number from 1 to {MINUTES_MAX}")
+        answer = await self.coverage_desk.ask(minutes, _split(request.args.get("markets")) or None)
+        if isinstance(answer, Unanswered):
+            return _error(503, "store_unavailable", f"coverage is not known: {answer.why}")
+        return _json(answer)
 
     async def status(self) -> Response:
         hub = self.hub
@@ -187,18 +187,42 @@ class _Routes:
             return _error(503, "flush_timed_out", f"not written within {FLUSH_S_MAX:g} s; it still waits")
         return _json({"status": "flushed", "flushed": flushed})
 
-    async def dashboard(self) -> Response:
-        return self._page_file("index.html")
+    async def stats_page(self) -> Response:
+        return self._page("rl-stats.html")
 
-    async def page_file(self, name: str) -> Response:
-        if name not in self.page or name == "index.html":
-            return _error(404, "not_found", "there is no such file")
+    async def orderbooks_page(self) -> Response:
+        return self._page("rl-orderbooks.html")
+
+    async def asset(self, name: str) -> Response:
+        return self._page_file(f"assets/{name}")
+
+    async def icon(self) -> Response:
+        return self._page_file("icon.svg")
+
+    def _page(self, name: str) -> Response:
+        if name not in self.pages:
+            policy = "default-src 'none'; frame-ancestors 'self'"
+            headers = {"Content-Security-Policy": policy, "Cache-Control": ASK_AGAIN}
+            return Response(MISSING_PAGE, 503, headers=headers, content_type="text/html; charset=utf-8")
         return self._page_file(name)
 
     def _page_file(self, name: str) -> Response:
-        headers = {"Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "no-cache"}
-        media_type = _MEDIA_TYPES[Path(name).suffix]
-        return Response(self.page[name], headers=headers, content_type=f"{media_type}; charset=utf-8")
+        file = self.pages.get(name)
+        if file is None:
+            return _error(404, "not_found", "there is no such file")
+        headers = {
+            "Content-Security-Policy": content_policy(request.headers.get("Host", "")),
+            "Cache-Control": file.cache_control,
+        }
+        body = file.plain
+        if file.coded:
+            headers["Vary"] = "Accept-Encoding"
+            for coding, coded in file.coded.items():
+                if request.accept_encodings.quality(coding) > 0:
+                    headers["Content-Encoding"] = coding
+                    body = coded
+                    break
+        return Response(body, headers=headers, content_type=file.media_type)
 
     async def to_dashboard(self) -> Response:
         return Response("", 302, {"Location": "/rl-stats"})
@@ -279,12 +303,14 @@ def make_app(
     allowed_origins: tuple[str, ...],
     flush: Callable[[], Awaitable[int]],
     connect_store: ConnectStore | None = None,
+    pages_folder: Path = DIST,
 ) -> WebApp:
     """
     The app over a state and a hub, which it teaches its JSON.
 
     `flush` writes what waits now, and tells how many frames that was; `connect_store` opens a connection to
-    the database, which is asked how the recording stands.
+    the database, which is asked how the recording stands. The built pages are read from `pages_folder` here
+    and now.
     """
     app = WebApp("collector.web", static_folder=None)
     app.hub = hub
@@ -297,8 +323,9 @@ def make_app(
         frozenset(allowed_origins),
         flush,
         make_registry(state, hub),
-        DataHealthDesk(connect_store),
-        {file.name: file.read_bytes() for file in _PAGE.iterdir() if file.suffix in _MEDIA_TYPES},
+        DataHealthDesk.at(connect_store),
+        CoverageDesk.at(state.clock, connect_store),
+        load_pages(pages_folder),
     )
     get, post = ["GET"], ["POST"]
     app.add_url_rule("/", "root", routes.to_dashboard, methods=get)
@@ -310,8 +337,12 @@ def make_app(
     app.add_url_rule("/rl/orderbook/snapshot", "snapshot", routes.snapshot, methods=get)
     app.add_url_rule("/rl/admin/flush", "flush", routes.flush_now, methods=post)
     app.add_url_rule("/metrics", "metrics", routes.metrics, methods=get)
-    app.add_url_rule("/rl-stats", "dashboard", routes.dashboard, methods=get)
-    app.add_url_rule("/rl-stats/static/<name>", "page_file", routes.page_file, methods=get)
+    app.add_url_rule("/rl/series", "series", routes.series, methods=get)
+    app.add_url_rule("/rl/coverage", "coverage", routes.coverage, methods=get)
+    app.add_url_rule("/rl-stats", "stats_page", routes.stats_page, methods=get)
+    app.add_url_rule("/rl-orderbooks", "orderbooks_page", routes.orderbooks_page, methods=get)
+    app.add_url_rule("/assets/<name>", "asset", routes.asset, methods=get)
+    app.add_url_rule("/icon.svg", "icon", routes.icon, methods=get)
     app.add_websocket("/rl/ws", "rl_ws", routes.stream)
     app.add_websocket("/ws", "ws", routes.stream)
     app.register_error_handler(HTTPException, routes.answer_error)
@@ -330,6 +361,14 @@ def _parse_wish(streams: str | None, markets: str | None, known: tuple[str, ...]
     if unknown:
         return _Wish(STREAMS, None, f"unknown market: {unknown[0][:40]} is not recorded here")
     return _Wish(cast("frozenset[Stream]", wanted_streams) or STREAMS, wanted_markets or None)
+
+
+def _parse_number(text: str | None, default: int, number_max: int) -> int | None:
+    """A number from 1 on that a client has asked for; None when it is none, or is too great."""
+    if text is None:
+        return default
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else 0
+    return number if 1 <= number <= number_max else None
 
 
 def _split(text: str | None) -> frozenset[str]:
@@ -361,4 +400,4 @@ def _json(data: object, status: int = 200) -> Response:
 
 
 def _error(status: int, error: str, message: str) -> Response:
-    return _json({"error": error, "message": message}, status)
+    return _json(ErrorAnswer(error, message), status)

@@ -8,96 +8,73 @@ Whether the recording itself is good, by what is in the database: the answer of 
 Gaps, rejects and audits that found a difference are counted, and do not make a recording `off`: they are in
 it, as what they are. What this can't see is whether the rows are what the raw frames say; `collector verify`
 can.
-
-The question costs the database some work, so askers share one answer for some seconds, and wait for each
-other instead of asking at the same time.
 """
 
-from typing import Final, Literal
+from typing import Final, cast
 
-import trio
-from attrs import define, field, frozen
+from attrs import frozen
 
-from collector.errors import StoreError
-from collector.store.connection import ConnectStore
+from collector.store.connection import ConnectStore, TrioConnection
 from collector.store.standing import COUNTS, Coverage, SessionStanding, fetch_standings
+from collector.web.desk import Desk, Unanswered
+from collector.web.schema import (
+    AuditsData,
+    DataCountsData,
+    DataCoverageData,
+    DataHealthData,
+    DataSessionData,
+    LedgerData,
+    SessionStatus,
+)
 from collector.web.times import iso_utc
 
 SESSIONS_DEFAULT: Final = 20
 SESSIONS_MAX: Final = 200
-ASK_S_MAX: Final = 10.0
-KEPT_S: Final = 5.0
-
-DataVerdict = Literal["good", "off", "unknown"]
 
 
 @frozen
-class DataHealth:
-    """The verdict on the recording, why, and the sessions that it is about."""
-
-    verdict: DataVerdict
-    why: str
-    sessions: tuple[dict[str, object], ...] = ()
-
-    @property
-    def status_code(self) -> int:
-        """What an HTTP probe is told."""
-        return 200 if self.verdict == "good" else 503
-
-    def as_json(self) -> dict[str, object]:
-        """The body."""
-        return {"status": self.verdict, "why": self.why, "sessions": list(self.sessions)}
-
-
-@define(eq=False)
 class DataHealthDesk:
-    """Asks the database, one question at a time, and keeps each answer for a while."""
+    """Where the question is asked; see `Desk`."""
 
-    connect_store: ConnectStore | None
-    _is_asking: trio.Lock = field(factory=trio.Lock, init=False)
-    _kept: dict[int, tuple[float, DataHealth]] = field(
-        factory=dict[int, tuple[float, DataHealth]], init=False
-    )
+    desk: Desk[DataHealthData]
 
-    async def ask(self, sessions: int) -> DataHealth:
+    @classmethod
+    def at(cls, connect_store: ConnectStore | None) -> "DataHealthDesk":
+        """A desk that asks this database."""
+        return cls(Desk(connect_store, _fetch))
+
+    async def ask(self, sessions: int) -> DataHealthData:
         """How the newest sessions stand. A checkpoint; never raises for the database's sake."""
-        # Whoever waited here finds the answer of the one before; if that one was cancelled, it asks itself.
-        async with self._is_asking:
-            now_s = trio.current_time()
-            self._kept = {count: kept for count, kept in self._kept.items() if kept[0] > now_s}
-            if sessions not in self._kept:
-                health = await self._ask(sessions)
-                self._kept[sessions] = (trio.current_time() + KEPT_S, health)
-            return self._kept[sessions][1]
-
-    async def _ask(self, sessions: int) -> DataHealth:
-        if self.connect_store is None:
-            return DataHealth("unknown", "no database")
-        reason = ""
-        standings: list[SessionStanding] | None = None
-        with trio.move_on_after(ASK_S_MAX):
-            try:
-                async with self.connect_store() as connection:
-                    standings = await fetch_standings(connection, sessions)
-            except* StoreError as group:
-                reason = str(group.exceptions[0])
-        if standings is None:
-            return DataHealth("unknown", reason or f"the database has not answered within {ASK_S_MAX:g} s")
-        return judge(standings)
+        answer = await self.desk.ask(sessions)
+        return DataHealthData("unknown", answer.why, []) if isinstance(answer, Unanswered) else answer
 
 
-def judge(standings: list[SessionStanding]) -> DataHealth:
+async def _fetch(connection: TrioConnection, sessions: int) -> DataHealthData:
+    return judge(await fetch_standings(connection, sessions))
+
+
+def judge(standings: list[SessionStanding]) -> DataHealthData:
     """The verdict on sessions. Pure."""
-    sessions: list[dict[str, object]] = []
+    sessions: list[DataSessionData] = []
     whys: list[str] = []
     for standing in standings:
         findings = find_faults(standing)
         sessions.append(_session_data(standing, findings))
         whys += [f"session {standing.session_id}: {finding}" for finding in findings]
     if whys:
-        return DataHealth("off", "; ".join(whys), tuple(sessions))
-    why = f"the ledgers of {len(sessions)} sessions close" if sessions else "nothing is recorded yet"
-    return DataHealth("good", why, tuple(sessions))
+        return DataHealthData("off", "; ".join(whys), sessions)
+    why = _sum_up(len(sessions))
+    return DataHealthData("good", why, sessions)
+
+
+def _sum_up(sessions: int) -> str:
+    match sessions:
+        case 0:
+            return "nothing is recorded yet"
+        case 1:
+            return "the ledger of 1 session closes"
+        case _:
+            return f"the ledgers of {sessions} sessions close"
 
 
 def find_faults(standing: SessionStanding) -> list[str]:
@@ -128,38 +105,32 @@ def find_faults(standing: SessionStanding) -> list[str]:
     return faults
 
 
-def _session_data(standing: SessionStanding, findings: list[str]) -> dict[str, object]:
+def _session_data(standing: SessionStanding, findings: list[str]) -> DataSessionData:
     ledger, audits = standing.ledger, standing.audits
-    return {
-        "id": standing.session_id,
-        "status": standing.status,
-        "started": iso_utc(standing.started_us),
-        "ended": _time(standing.ended_us),
-        "end_reason": standing.end_reason,
-        "last_message": _time(standing.last_message_us),
-        "is_good": not findings,
-        "findings": findings,
-        "frames": standing.frames,
-        "ledger": {"batches": ledger.batches, "frames": ledger.frames, "last_frame": ledger.last_frame},
-        "counts": standing.counts,
-        "gaps": standing.gaps_by_cause,
-        "rejects": standing.reject_rows,
-        "audits": {
-            "matches": audits.matches,
-            "mismatches": audits.mismatches,
-            "last": _time(audits.last_us),
-        },
-        "coverage": None if standing.coverage is None else _coverage_data(standing.coverage),
-    }
+    return DataSessionData(
+        id=standing.session_id,
+        status=cast("SessionStatus", standing.status),
+        started=iso_utc(standing.started_us),
+        ended=_time(standing.ended_us),
+        end_reason=standing.end_reason,
+        last_message=_time(standing.last_message_us),
+        is_good=not findings,
+        findings=findings,
+        frames=standing.frames,
+        ledger=LedgerData(ledger.batches, ledger.frames, ledger.last_frame),
+        counts=DataCountsData(**standing.counts),
+        gaps=standing.gaps_by_cause,
+        rejects=standing.reject_rows,
+        audits=AuditsData(audits.matches, audits.mismatches, _time(audits.last_us)),
+        coverage=None if standing.coverage is None else _coverage_data(standing.coverage),
+    )
 
 
-def _coverage_data(coverage: Coverage) -> dict[str, object]:
+def _coverage_data(coverage: Coverage) -> DataCoverageData:
     share = coverage.exact_us / coverage.total_us if coverage.total_us else None
-    return {
-        "markets": coverage.markets,
-        "exact_markets": coverage.exact_markets,
-        "exact_time_share": None if share is None else round(share, 6),
-    }
+    return DataCoverageData(
+        coverage.markets, coverage.exact_markets, None if share is None else round(share, 6)
+    )
 
 
 def _time(time_us: int | None) -> str | None:

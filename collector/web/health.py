@@ -16,6 +16,8 @@ means that something which should be recorded is not; `degraded` that it is, wit
     message_age  messages come as old as ever      get older and older           -
     clock        goes evenly                       was set; is behind the        -
                                                    exchange's
+    books        exact, or lost just now; no       lost for over a minute; an    -
+                 first snapshot yet                audit found a wrong one
 
 A quiet market is healthy: silence of a connection that lives is the exchange's business. Pure.
 """
@@ -25,6 +27,8 @@ from typing import Final, Literal
 from attrs import frozen
 
 from collector.observe.state import FeedPhase, FeedStatus, RecorderState, SessionStats, StorePhase
+from collector.protocol.tracker import NO_SNAPSHOT_YET
+from collector.web.books import UnknownBooks, recent_mismatches, unknown_books
 from collector.web.times import iso_utc
 
 Verdict = Literal["ok", "degraded", "failed"]
@@ -38,6 +42,11 @@ LOOP_LAG_MS_MAX: Final = 500.0
 
 CLOCK_STEP_S: Final = 600
 """Long enough for somebody to see it; rows of that time have receive times by both clocks."""
+
+BOOKS_LOST_S_MAX: Final = 60
+"""A lost book is asked for at once, three times ten seconds if need be."""
+MISMATCH_S: Final = 3600
+"""Long enough for somebody to see it and to verify the session."""
 
 _RANKS: Final[dict[Verdict, int]] = {"ok": 0, "degraded": 1, "failed": 2}
 
@@ -86,6 +95,7 @@ def assess(state: RecorderState, now_us: int) -> Health:
         _assess_spool(state),
         _assess_message_age(state),
         _assess_clock(state, now_us),
+        _assess_books(state, now_us),
     )
     return Health(_worst(components), components, feeds)
 
@@ -207,7 +217,7 @@ def _refuge(state: RecorderState) -> str:
 def _assess_spool(state: RecorderState) -> Component:
     spool = state.spool
     if spool.is_full:
-        why = "spool full: raise RL_SPOOL_MAX_MB or bring the database back; receiving has stopped"
+        why = "spool full: what comes waits in memory, and receiving stops when that is full too"
         return Component("spool", "failed", why, spool.since_us)
     if spool.failure:
         return Component("spool", "failed", f"disk: {spool.failure}", spool.since_us)
@@ -243,6 +253,27 @@ def _assess_clock(state: RecorderState, now_us: int) -> Component:
         why = f"the clock was set by {clock.last_size_us / 1e6:+.1f} s: check NTP"
         return Component("clock", "degraded", why, clock.last_step_us)
     return Component("clock", "ok", "goes evenly")
+
+
+def is_lost_for_long(books: UnknownBooks, now_us: int) -> bool:
+    """Whether books should have come back by now. A market that is over never gets its first snapshot."""
+    if books.cause == NO_SNAPSHOT_YET:
+        return False
+    return books.since_us is None or now_us - books.since_us >= BOOKS_LOST_S_MAX * 1_000_000
+
+
+def _assess_books(state: RecorderState, now_us: int) -> Component:
+    lost = [books for books in unknown_books(state) if is_lost_for_long(books, now_us)]
+    whys = [f"{len(books.tickers)} books are unknown: {books.cause}" for books in lost]
+    times_us = [books.since_us for books in lost if books.since_us is not None]
+    mismatches = recent_mismatches(state, now_us, MISMATCH_S)
+    if mismatches:
+        newest = mismatches[-1]
+        whys.append(f"an audit found a wrong book: {newest.market_ticker}, {newest.first_difference}")
+        times_us.append(mismatches[0].received_us)
+    if whys:
+        return Component("books", "degraded", "; ".join(whys), min(times_us, default=0))
+    return Component("books", "ok", f"{state.exact_markets} of {len(state.tickers)} are exact")
 
 
 def _active(state: RecorderState) -> list[SessionStats]:

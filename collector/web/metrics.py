@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from collector.observe.hub import LiveHub
 from collector.observe.state import AgeSum, FeedPhase, RecorderState, StorePhase
-from collector.web.messages import count_exact_markets, count_reconnections
+from collector.web.stats import count_reconnections
 
 _PREFIX = "collector_"
 _LE_FIRST, _LE_LAST = 6, 28
@@ -54,7 +54,7 @@ class StateCollector(Collector):
         yield _gauge("live_clients", "Clients of the live stream.", self.hub.clients)
         yield _gauge("start_time_seconds", "When the recorder started.", state.started_us / 1e6)
         yield _gauge("markets_tracked", "Markets that are to be recorded.", len(state.tickers))
-        yield _gauge("markets_exact", "Markets whose book is exact now.", count_exact_markets(state))
+        yield _gauge("markets_exact", "Markets whose book is exact now.", state.exact_markets)
         yield _gauge("event_loop_lag_seconds", "Lateness of the last tick.", state.loop_lag_ms / 1000)
         yield _counter("clock_steps", "How often the wall clock was set.", state.wall_clock.steps)
         yield from self._ages()

@@ -29,7 +29,7 @@ from collector.observe.logs import get_logger
 from collector.observe.state import RecorderState, SessionStats
 from collector.web.app import WebApp
 from collector.web.connections import SEND_S_MAX, DeadlineConnection, Sends, WebConfig
-from collector.web.messages import stats_text
+from collector.web.stats import stats_text
 
 GRACEFUL_S: Final = 2.0
 """Answers take milliseconds; the writer needs the rest of the platform's patience."""
@@ -111,7 +111,7 @@ async def serve_web(
 
 
 async def run_stats_ticks(state: RecorderState, hub: LiveHub) -> None:
-    """Once a second, for ever: sample the message rate, and send statistics to those who want them."""
+    """Once a second, for ever: sample rate and series, and send statistics to those who want them."""
     began_s = trio.current_time()
     active: list[SessionStats] = []
     while True:
@@ -119,6 +119,7 @@ async def run_stats_ticks(state: RecorderState, hub: LiveHub) -> None:
         await wait_for_tick(began_s, TICK_S)
         state.loop_lag_ms = max(0.0, trio.current_time() - due_s) * 1000
         state.note_tick()
+        state.note_series(trio.current_time())
         _watch_times(state)
         for session in active:
             if session.status != "active":

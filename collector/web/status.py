@@ -4,18 +4,15 @@ The JSON for operators: everything that the recorder knows about itself, per mar
 Secrets are not in the recorder's state, so they can't be here. Pure.
 """
 
+import msgspec
+
 from collector.observe.ages import quantile_us
 from collector.observe.state import RecorderState, SessionStats, as_ms
-from collector.protocol.facts import GapFact, RejectFact
 from collector.protocol.units import PRICE_E4_MAX, format_cents
+from collector.web.books import CurrentBook, current_books
 from collector.web.health import health_json
-from collector.web.messages import (
-    CurrentBook,
-    best_bid_e4,
-    current_books,
-    session_data,
-    stats,
-)
+from collector.web.messages import best_bid_e4
+from collector.web.stats import gap_data, reject_data, session_data, stats
 from collector.web.times import iso_utc
 
 REJECT_CHARS_MAX = 500
@@ -61,10 +58,13 @@ def status_json(state: RecorderState, clients: int, clients_ever: int, dropped: 
             }
             for feed in state.feeds
         ],
-        "sessions": [session_data(session) | {"ages_ms": _ages_data(session)} for session in state.sessions],
+        "sessions": [
+            msgspec.structs.asdict(session_data(session)) | {"ages_ms": _ages_data(session)}
+            for session in state.sessions
+        ],
         "markets": [market_data(ticker, books.get(ticker), now_us) for ticker in state.tickers],
-        "recent_gaps": [_gap_data(gap) for gap in state.recent_gaps],
-        "recent_rejects": [_reject_data(reject) for reject in state.recent_rejects],
+        "recent_gaps": [gap_data(gap) for gap in state.recent_gaps],
+        "recent_rejects": [reject_data(reject, REJECT_CHARS_MAX) for reject in state.recent_rejects],
         "unknown_to_us": _unknowns(state),
         "live_stream": {"clients": clients, "clients_ever": clients_ever, "messages_dropped": dropped},
         "event_loop": {"lag_ms": round(state.loop_lag_ms, 1)},
@@ -112,27 +112,6 @@ def _ages_data(session: SessionStats) -> dict[str, object]:
             "p99_last_minute": as_ms(quantile_us(recent, 0.99)),
         }
     return found
-
-
-def _gap_data(gap: GapFact) -> dict[str, object]:
-    return {
-        "detected": iso_utc(gap.detected_us),
-        "cause": gap.cause,
-        "market_ticker": gap.market_ticker,
-        "sid": gap.sid,
-        "expected": gap.expected,
-        "received": gap.received,
-        "frame_number": gap.frame_number,
-    }
-
-
-def _reject_data(reject: RejectFact) -> dict[str, object]:
-    return {
-        "received": iso_utc(reject.received_us),
-        "reason": reject.reason,
-        "frame_number": reject.frame_number,
-        "text": reject.text[:REJECT_CHARS_MAX],
-    }
 
 
 def _unknowns(state: RecorderState) -> dict[str, object]:

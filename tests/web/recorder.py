@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
@@ -29,6 +30,8 @@ NOW_US = 1_750_000_000_000_000
 TOKEN = "a-token-of-the-operator"
 ORIGIN = "https://front.example"
 WAIT_S = 10.0
+NO_PAGES = Path(__file__).parent / "no-such-folder"
+"""Where no pages were built, whatever this machine has built otherwise."""
 
 
 @define(eq=False)
@@ -143,6 +146,7 @@ async def open_web(
     flush: Callable[[], Awaitable[int]] = _flush_nothing,
     send_s_max: float = 20.0,
     connect_store: ConnectStore | None = None,
+    pages_folder: Path = NO_PAGES,
 ) -> AsyncGenerator[Web]:
     """Serve the app on a free port of the loopback interface."""
     app = make_app(
@@ -152,6 +156,7 @@ async def open_web(
         allowed_origins=(ORIGIN,),
         flush=flush,
         connect_store=connect_store,
+        pages_folder=pages_folder,
     )
     shutdown = trio.Event()
     async with trio.open_nursery() as nursery:

@@ -16,7 +16,8 @@ from collector.protocol.facts import AuditFact
 from collector.protocol.tracker import FeedTracker
 from collector.store.batch import SessionEnding, close_session, write_batch
 from collector.store.connection import TrioConnection, open_connection
-from collector.web.data_health import ASK_S_MAX, KEPT_S, DataHealthDesk
+from collector.web.data_health import DataHealthDesk
+from collector.web.desk import ASK_S_MAX, KEPT_S, Desk
 from tests.frames import RECEIVED_US, delta_text, received, snapshot_text
 from tests.store.test_batch import TEXTS, batch_of, ready
 from tests.web.recorder import new_recorder, open_web
@@ -60,7 +61,7 @@ async def test_a_whole_recording_is_good(database_url: str) -> None:
     """A session whose ledger closes is good, with its gaps, rejects and audits counted."""
     session_id = await record(database_url)
     status, body = await ask(database_url)
-    assert (status, body["status"], body["why"]) == (200, "good", "the ledgers of 1 sessions close")
+    assert (status, body["status"], body["why"]) == (200, "good", "the ledger of 1 session closes")
     (session,) = body["sessions"]
     assert session["id"] == session_id
     assert (session["status"], session["end_reason"], session["is_good"]) == (
@@ -213,7 +214,7 @@ class SlowAway:
 async def test_askers_share_one_question(autojump_clock: trio.testing.MockClock) -> None:
     """Many who ask at once, or within five seconds, cost the database one question."""
     database = SlowAway()
-    desk = DataHealthDesk(database.connect)
+    desk = DataHealthDesk.at(database.connect)
     async with trio.open_nursery() as nursery:
         for _ in range(10):
             nursery.start_soon(desk.ask, 20)
@@ -225,12 +226,35 @@ async def test_askers_share_one_question(autojump_clock: trio.testing.MockClock)
     assert database.asked == 2
 
 
+async def test_a_dear_answer_is_kept_longer(autojump_clock: trio.testing.MockClock) -> None:
+    """What took the database two seconds is not asked again for twenty."""
+    asked: list[int] = []
+
+    async def fetch(connection: TrioConnection, number: int) -> str:
+        asked.append(number)
+        await trio.sleep(2.0)
+        return "dear"
+
+    @asynccontextmanager
+    async def connect() -> AsyncGenerator[TrioConnection]:
+        yield None  # type: ignore[misc]  # pyright: ignore[reportReturnType]
+
+    desk = Desk(connect, fetch)
+    assert await desk.ask(1) == "dear"
+    await trio.sleep(19.9)
+    assert await desk.ask(1) == "dear"
+    assert asked == [1]
+    await trio.sleep(0.2)
+    assert await desk.ask(1) == "dear"
+    assert asked == [1, 1]
+
+
 async def test_an_asker_who_leaves_does_not_take_the_answer_along(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """When the first of two askers goes away in the middle, the second is answered all the same."""
     database = SlowAway()
-    desk = DataHealthDesk(database.connect)
+    desk = DataHealthDesk.at(database.connect)
     answers: list[str] = []
 
     async def ask_patiently() -> None:
@@ -248,6 +272,6 @@ async def test_an_asker_who_leaves_does_not_take_the_answer_along(
 async def test_a_database_that_does_not_answer_is_unknown(autojump_clock: trio.testing.MockClock) -> None:
     """After ten seconds the asker hears that the database has not answered."""
     began_s = trio.current_time()
-    health = await DataHealthDesk(SlowAway(seconds=5000).connect).ask(20)
+    health = await DataHealthDesk.at(SlowAway(seconds=5000).connect).ask(20)
     assert trio.current_time() - began_s == pytest.approx(ASK_S_MAX, abs=0.01)
-    assert (health.verdict, health.why) == ("unknown", "the database has not answered within 10 s")
+    assert (health.status, health.why) == ("unknown", "the database has not answered within 10 s")

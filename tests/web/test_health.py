@@ -134,7 +134,7 @@ def second_feed_refused(state: RecorderState) -> None:
             503,
             "failed",
             "spool",
-            "raise RL_SPOOL_MAX_MB or bring the database",
+            "what comes waits in memory",
         ),
         (disk_fails, 503, "failed", "spool", "disk: No space left on device"),
         (damaged_spool_file, 200, "degraded", "spool", "1 damaged files"),

@@ -5,15 +5,24 @@ from typing import Any, cast
 
 import pytest
 
-from collector.observe.state import FeedPhase, StorePhase
+from collector.observe.state import FeedPhase, RecorderState, StorePhase
 from collector.protocol.facts import AuditFact, DeltaFact, FrameBatch, FrameCounts, SnapshotFact
-from collector.web.messages import LiveMessages, connection_text, current_books, stats
+from collector.web.books import current_books
+from collector.web.messages import LiveMessages, connection_text
+from collector.web.stats import stats_text
 from tests.web.recorder import NOW_US, delta, new_recorder, running_recorder, snapshot
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
     message = json.loads(text, parse_float=str)
     return message["type"], message["data"]
+
+
+def stats(state: RecorderState, clients: int) -> dict[str, Any]:
+    """The data of `stats` as a client reads them."""
+    message = json.loads(stats_text(state, clients))
+    assert message["type"] == "stats"
+    return cast("dict[str, Any]", message["data"])
 
 
 def snapshot_data(yes: dict[str, str], no: dict[str, str]) -> dict[str, Any]:
@@ -187,16 +196,56 @@ def test_stats_have_ages_spool_audits_and_clock() -> None:
     session.age_trend.age_us, session.age_trend.best_us = 3_200_000, 100_000
     data = stats(recorder.state, 0)
     nothing = {"p50": None, "p99": None}
-    ages = cast("dict[str, dict[str, float]]", data["ages_ms"])
-    assert cast("dict[str, object]", before["ages_ms"])["exchange_to_receive"] == nothing
+    ages = data["ages_ms"]
+    assert before["ages_ms"]["exchange_to_receive"] == nothing
     assert 32 <= ages["exchange_to_receive"]["p50"] <= 66
     assert 262 <= ages["receive_to_commit"]["p99"] <= 525
     assert ages["receive_to_book"]["p50"] < 0.01
-    assert cast("dict[str, object]", data["spool"]).items() >= {"records": 7, "bytes": 9000}.items()
+    assert data["spool"].items() >= {"records": 7, "bytes": 9000}.items()
     assert (data["audits"], data["audit_mismatches"]) == (2, 1)
     assert (session.audits, session.audit_mismatches) == (2, 1)
     assert data["growing_ages"] == [{"feed": "feed-1", "age_ms": 3200.0, "best_ms": 100.0}]
     assert data["clock"] == {"steps": 0, "last_step": None, "last_size_ms": None}
+
+
+def test_stats_have_problems_and_the_newest_events() -> None:
+    """What is wrong comes along, with the newest twenty gaps, rejects and audits, newest first."""
+    recorder, session = running_recorder("A")
+    for number in range(2, 27):
+        recorder.fold(session, "x" * 1000 + str(number), delta("A", number * 10))
+    batch = recorder.fold(session, delta("A", 261))
+    audits = (AuditFact("A", 2, NOW_US, True, None), AuditFact("A", 3, NOW_US + 1000, False, "yes 4500"))
+    recorder.state.note_batch(session, FrameBatch(batch.frames, audits, FrameCounts()))
+    data = stats(recorder.state, 0)
+    assert data["problems"][0]["id"] == "audit-mismatch"
+    assert [gap["received"] for gap in data["recent_gaps"]] == [number * 10 for number in range(26, 6, -1)]
+    assert data["recent_gaps"][0] == {
+        "detected": "2025-06-15T15:06:40.000Z",
+        "cause": "sequence",
+        "market_ticker": None,
+        "sid": 1,
+        "expected": 251,
+        "received": 260,
+        "frame_number": 51,
+    }
+    assert len(data["recent_rejects"]) == 20
+    assert (data["recent_rejects"][0]["frame_number"], data["recent_rejects"][0]["text"]) == (50, "x" * 200)
+    assert data["recent_audits"] == [
+        {
+            "received": "2025-06-15T15:06:40.001Z",
+            "market_ticker": "A",
+            "sequence_number": 3,
+            "is_match": False,
+            "first_difference": "yes 4500",
+        },
+        {
+            "received": "2025-06-15T15:06:40.000Z",
+            "market_ticker": "A",
+            "sequence_number": 2,
+            "is_match": True,
+            "first_difference": None,
+        },
+    ]
 
 
 def test_stats_before_the_first_session() -> None:
@@ -259,5 +308,4 @@ def test_stats_repeat_feeds_sessions_and_database() -> None:
     ]
     assert (data["reconnections"], data["write_ms_last"], data["write_ms_max"]) == (3, 3.1, 90.0)
     sessions = data["sessions"]
-    assert isinstance(sessions, list)
     assert (sessions[0]["id"], sessions[0]["feed"], sessions[0]["status"]) == (17, "feed-1", "active")

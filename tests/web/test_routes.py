@@ -35,7 +35,7 @@ async def test_health_follows_the_state(path: str) -> None:
         refused = await web.http.get(path)
     assert (healthy.status_code, healthy.json()["status"]) == (200, "ok")
     assert set(healthy.json()["components"]) == {
-        "feeds", "store", "partitions", "event_loop", "spool", "message_age", "clock",
+        "feeds", "store", "partitions", "event_loop", "spool", "message_age", "clock", "books",
     }  # fmt: skip
     assert refused.status_code == 503
     assert "HTTP 401" in refused.json()["components"]["feeds"]["why"]
@@ -218,26 +218,23 @@ async def test_flush_tells_what_came_of_it(
     assert (response.status_code, response.json()[name]) == (status, value)
 
 
-async def test_the_page_and_its_files() -> None:
-    """The root leads to the dashboard, whose files come from here alone under a strict policy."""
-    async with open_web(new_recorder("A")) as web:
-        root = await web.http.get("/")
-        page = await web.http.get("/rl-stats")
-        files = [
-            await web.http.get(f"/rl-stats/static/{name}") for name in ("stats.js", "stats.css", "icon.svg")
-        ]
-        missing = await web.http.get("/rl-stats/static/../app.py")
-    assert (root.status_code, root.headers["location"]) == (302, "/rl-stats")
-    assert page.headers["content-type"] == "text/html; charset=utf-8"
-    policy = page.headers["content-security-policy"]
-    assert "default-src 'none'" in policy
-    assert "unsafe" not in policy
-    assert "//" not in policy
-    for file in files:
-        assert file.status_code == 200
-        assert file.headers["x-content-type-options"] == "nosniff"
-        assert "http" not in file.text.replace("http://www.w3.org/2000/svg", "").replace("https:", "")
-    assert missing.status_code == 404
+async def test_series_are_the_last_seconds() -> None:
+    """Charts get one value a second, oldest first, null where nothing came, up to the newest second."""
+    recorder, session = running_recorder("A", "B")
+    recorder.state.note_series(100.0)
+    batch = recorder.fold(session, delta("A", 3), delta("A", 4))
+    session.ages.note_committed(batch.frames, recorder.now_us + 300_000)
+    recorder.now_us += 1_000_000
+    recorder.state.note_series(101.0)
+    recorder.state.note_series(102.0)
+    async with open_web(recorder) as web:
+        series = (await web.http.get("/rl/series")).json()
+    assert (series["step_ms"], series["end_ms"]) == (1000, recorder.now_us // 1000)
+    assert series["messages_per_second"] == [None, 2, 0]
+    assert series["exact_markets"] == [2, 2, 2]
+    assert [value is None for value in series["commit_p99_ms"]] == [True, False, True]
+    assert 262 <= series["commit_p99_ms"][1] <= 525
+    assert [value is None for value in series["age_p99_ms"]] == [True, True, True]
 
 
 @pytest.mark.parametrize(

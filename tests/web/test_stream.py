@@ -129,6 +129,10 @@ async def test_statistics_come_each_second_and_equal_the_state() -> None:
         first, second = await client.skip_to("stats"), await client.skip_to("stats")
         assert first["deltas_processed"] == second["deltas_processed"] == recorder.state.received.deltas == 10
         assert recorder.state.messages_per_second == second["messages_per_second"]
+        recorder.fold(session, delta("A", 12), delta("A", 13))
+        await client.skip_to("stats")
+        series = (await web.http.get("/rl/series")).json()["messages_per_second"]
+        assert series[-1] == 2
         nursery.cancel_scope.cancel()
 
 

@@ -1,0 +1,89 @@
+// The one sentence at the top.
+import { describe, expect, it } from "vitest";
+import { FIRST_LINK, type LinkState } from "../../src/live/link";
+import { formatClock } from "../../src/shared/format";
+import { judge } from "../../src/shared/verdict";
+import { iso, makeProblem, makeStats, NOON_MS } from "../samples";
+
+const OPEN: LinkState = { ...FIRST_LINK, phase: "open", opens: 1 };
+
+describe("the verdict", () => {
+  it("is Recording when there is nothing wrong, since the last part became well", () => {
+    expect(judge(makeStats(), OPEN)).toMatchObject({
+      kind: "good",
+      title: "Recording",
+      sinceMs: NOON_MS - 1_800_000,
+      note: "All 3 books exact",
+      problems: [],
+    });
+  });
+
+  it("stays Recording with a mere notice", () => {
+    expect(judge(makeStats({ problems: [makeProblem({ level: "notice" })] }), OPEN)).toMatchObject({
+      kind: "good",
+      title: "Recording",
+    });
+  });
+
+  it("tells that a reserve is in use while the database is away", () => {
+    const database = { phase: "away", reason: "connection refused", since: iso(NOON_MS) } as const;
+    expect(judge(makeStats({ problems: [makeProblem()], database }), OPEN)).toMatchObject({
+      title: "Recording, with a reserve in use",
+      sinceMs: NOON_MS - 60_000,
+    });
+  });
+
+  it("is NOT recording when something failed, since the worst problem", () => {
+    const problems = [makeProblem({ id: "feed", level: "failed", since_ms: NOON_MS - 5_000 }), makeProblem()];
+    expect(judge(makeStats({ problems, session_status: "refused", markets_active: 0 }), OPEN)).toMatchObject({
+      kind: "failed",
+      title: "NOT recording",
+      sinceMs: NOON_MS - 5_000,
+    });
+    expect(judge(makeStats({ problems }), OPEN).title).toBe("NOT recording everything");
+  });
+
+  it("does not claim to record before the first session", () => {
+    expect(judge(makeStats({ session_id: "", session_status: "connecting" }), OPEN).title).toBe("Not recording yet");
+  });
+
+  it("does not claim to record while the only connection is made again", () => {
+    const stats = makeStats({ session_status: "connecting", problems: [makeProblem({ id: "feed:1", title: "Lost" })] });
+    expect(judge(stats, OPEN)).toMatchObject({
+      kind: "degraded",
+      title: "Not recording while reconnecting",
+      sinceMs: NOON_MS - 60_000,
+    });
+  });
+
+  it("is no alarm when a hidden tab comes back, but does not let old numbers live", () => {
+    const verdict = judge(makeStats(), { ...OPEN, phase: "connecting", isStale: true });
+    expect(verdict).toMatchObject({ kind: "connecting", problems: [] });
+    expect(verdict.title).toContain(`numbers as of ${formatClock(NOON_MS)}`);
+  });
+
+  it("puts a lost connection before everything, with the time of the last numbers", () => {
+    const verdict = judge(makeStats({ problems: [makeProblem()] }), {
+      ...OPEN,
+      phase: "waiting",
+      isStale: true,
+      attempts: 1,
+    });
+    expect(verdict.kind).toBe("lost");
+    expect(verdict.title).toBe(`No connection to the collector – numbers as of ${formatClock(NOON_MS)}`);
+    expect(verdict.problems.map((problem) => problem.id)).toEqual(["page_connection", "database"]);
+  });
+
+  it("tells silence on an open connection from a lost one", () => {
+    expect(judge(makeStats(), { ...OPEN, isStale: true }).problems[0]?.title).toBe(
+      "The collector has stopped answering",
+    );
+  });
+
+  it("is no alarm while the page connects for the first time", () => {
+    expect(judge(null, FIRST_LINK)).toMatchObject({ kind: "connecting", problems: [] });
+    const verdict = judge(null, { ...FIRST_LINK, isStale: true });
+    expect(verdict).toMatchObject({ kind: "lost", title: "No connection to the collector" });
+    expect(verdict.problems[0]?.title).toBe("This page can’t reach the collector");
+  });
+});
