@@ -67,9 +67,11 @@ def _place(problem: Problem) -> int:
     return _ORDER.index(name) if name in _ORDER else len(_ORDER)
 
 
-def _problem(name: str, level: Level, words: Words, detail: str, since_us: int | None = None) -> Problem:
+def _problem(
+    name: str, level: Level, words: Words, detail: str, since_us: int | None = None, *, is_over: bool = False
+) -> Problem:
     since_ms = since_us // 1000 if since_us else None
-    return Problem(name, level, words.title, detail, words.advice, since_ms)
+    return Problem(name, level, words.title, detail, words.advice, since_ms, is_over)
 
 
 def _level(verdict: Verdict) -> Level:
@@ -213,7 +215,7 @@ def _past_losses(state: RecorderState, now_us: int) -> list[Problem]:
     newest_lost = f"{newest.feed_name}, {newest.end_reason}"
     detail = f"{len(lost)} in the last 10 minutes; newest: {newest_lost}; connected again"
     words = _loss_words(newest.end_reason or "")
-    return [_problem("connection-lost", "notice", words, detail, newest.ended_us)]
+    return [_problem("connection-lost", "notice", words, detail, newest.ended_us, is_over=True)]
 
 
 def _discovery(state: RecorderState) -> list[Problem]:
@@ -277,7 +279,7 @@ def _mismatches(state: RecorderState, now_us: int) -> list[Problem]:
         f"{_at_least(len(mismatches))} in the last hour; newest: {newest.market_ticker} at sequence number"
         f" {newest.sequence_number}, {_difference(newest.first_difference)}"
     )
-    return [_problem("audit-mismatch", "degraded", words, detail, mismatches[0].received_us)]
+    return [_problem("audit-mismatch", "degraded", words, detail, mismatches[0].received_us, is_over=True)]
 
 
 def _difference(first: str | None) -> str:
@@ -311,7 +313,8 @@ def _gap_problem(state: RecorderState, cause: str, gaps: list[GapFact]) -> Probl
         f" {whose}, {what}, frame {newest.frame_number}"
     )
     title = f"{words.title[0].upper()}{words.title[1:]} in the last 10 minutes"
-    return _problem(f"gaps:{cause}", "notice", Words(title, words.advice), detail, newest.detected_us)
+    words = Words(title, words.advice)
+    return _problem(f"gaps:{cause}", "notice", words, detail, newest.detected_us, is_over=True)
 
 
 def _reject_problems(state: RecorderState, now_us: int) -> list[Problem]:
@@ -321,7 +324,7 @@ def _reject_problems(state: RecorderState, now_us: int) -> list[Problem]:
     newest = rejects[-1]
     newest_reject = f"frame {newest.frame_number}, {newest.reason}"
     detail = f"{_at_least(len(rejects))} in the last 10 minutes; newest: {newest_reject}"
-    return [_problem("rejects", "notice", advice.REJECTS, detail, newest.received_us)]
+    return [_problem("rejects", "notice", advice.REJECTS, detail, newest.received_us, is_over=True)]
 
 
 def _unanswered(state: RecorderState) -> list[Problem]:

@@ -1,8 +1,8 @@
 """
 Every message that the dashboard reads, defined once: the live stream, series, coverage, the data's health.
 
-`python -m collector.web.schema` prints their JSON Schema, of which the frontend makes its types. Names and
-values of the live stream are a contract with clients that exist: fields are added, never changed.
+`python -m collector.web.jsonschema` prints their JSON Schema, of which the frontend makes its types. Names
+and values of the live stream are a contract with clients that exist: fields are added, never changed.
 
 Units are in the names: `_ms` is milliseconds, and a time that is a number counts them since 1970 UTC. A time
 that is text is ISO 8601 UTC with milliseconds. Prices are cents and sizes contracts, as numbers that were
@@ -10,12 +10,8 @@ written digit by digit and never were floats. Counts are since the process began
 where they are a session's. What is not known yet is null. Pure.
 """
 
-import inspect
-import json
-import sys
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-import msgspec
 from msgspec import Meta, Raw, Struct
 
 from collector.observe.state import FeedPhase, StorePhase
@@ -55,6 +51,7 @@ class Problem(Struct, frozen=True):
     `id` names the problem for as long as it lasts. `failed` means that something which should be recorded is
     not, or that the service can't do its job; `degraded` that it is, with a reserve in use or in doubt;
     `notice` that nothing needs to be done now. `detail` says what exactly, and `advice` what to do about it.
+    `is_over` tells of something that has passed: then `since_ms` is when it happened.
     """
 
     id: str
@@ -63,6 +60,7 @@ class Problem(Struct, frozen=True):
     detail: str
     advice: str
     since_ms: UnixMs | None
+    is_over: bool = False
 
 
 class GapData(Struct, frozen=True):
@@ -143,6 +141,7 @@ class SessionData(Struct, frozen=True):
     gaps: int
     audits: int
     audit_mismatches: int
+    unanswered_audits: int
     write_ms_last: Ms | None
     write_ms_max: Ms | None
     is_safe: bool
@@ -217,6 +216,31 @@ class FeedData(Struct, frozen=True):
     attempts: int
 
 
+class SecondData(Struct, frozen=True):
+    """The newest second of what `/rl/series` tells; `end_ms` is 0 before the first."""
+
+    end_ms: UnixMs
+    messages_per_second: float | None
+    commit_p99_ms: Ms | None
+    age_p99_ms: Ms | None
+    exact_markets: int | None
+
+
+class DiscoveryData(Struct, frozen=True):
+    """
+    What is found of the exchange's markets, where the settings don't name them.
+
+    `followed` of `open_markets` are recorded. `reason` says why the last look failed, and is empty when it
+    did not; `last_look` is when one succeeded.
+    """
+
+    is_on: bool
+    open_markets: int
+    followed: int
+    last_look: IsoTime | None
+    reason: str
+
+
 class StatsData(Struct, frozen=True):
     """
     The recorder's own numbers, once a second.
@@ -267,6 +291,9 @@ class StatsData(Struct, frozen=True):
     recent_gaps: list[GapData]
     recent_rejects: list[RejectData]
     recent_audits: list[AuditData]
+    unanswered_audits: int
+    newest_second: SecondData
+    discovery: DiscoveryData
 
 
 class ConnectionData(Struct, frozen=True):
@@ -457,40 +484,3 @@ class ErrorAnswer(Struct, frozen=True):
 
     error: str
     message: str
-
-
-_DOCUMENTS: Final = (SeriesData, CoverageData, DataHealthData, ErrorAnswer)
-
-
-def json_schema() -> dict[str, object]:
-    """The JSON Schema of everything above, as one document whose `$defs` are all of the definitions."""
-    (union, *answers), definitions = msgspec.json.schema_components([LiveMessage, *_DOCUMENTS])
-    live_message = {"title": "LiveMessage", "description": "Whatever the live stream sends.", **union}
-    tidy: dict[str, object] = {name: _tidy(definition) for name, definition in definitions.items()}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Dashboard",
-        "description": "Everything that the dashboard reads. Printed by python -m collector.web.schema.",
-        "anyOf": [{"$ref": "#/$defs/LiveMessage"}, *answers],
-        "$defs": {"LiveMessage": live_message, **tidy},
-    }
-
-
-def schema_text() -> str:
-    """The JSON Schema as it is committed: always the same for the same definitions."""
-    return json.dumps(json_schema(), indent=2, sort_keys=True) + "\n"
-
-
-def _tidy(definition: dict[str, Any]) -> dict[str, Any]:
-    """A definition with its description unindented, and its `type` as the constant that it is."""
-    tidied = dict(definition)
-    if "description" in tidied:
-        tidied["description"] = inspect.cleandoc(tidied["description"])
-    tag = tidied.get("properties", {}).get("type", {})
-    if len(tag.get("enum", ())) == 1:
-        tidied["properties"] = {**tidied["properties"], "type": {"const": tag["enum"][0]}}
-    return tidied
-
-
-if __name__ == "__main__":
-    sys.stdout.write(schema_text())

@@ -10,8 +10,16 @@ from typing import Final, Literal, TypeVar, cast
 
 import msgspec
 
-from collector.observe.series import STEP_MS, SeriesRing
-from collector.observe.state import AgeSum, FeedPhase, RecorderState, SessionStats, SpoolStatus, as_ms
+from collector.observe.series import NO_POINT, STEP_MS, SeriesRing
+from collector.observe.state import (
+    AgeSum,
+    DiscoveryStatus,
+    FeedPhase,
+    RecorderState,
+    SessionStats,
+    SpoolStatus,
+    as_ms,
+)
 from collector.protocol.facts import AuditFact, FrameCounts, GapFact, RejectFact
 from collector.web import schema
 from collector.web.problems import find_problems
@@ -80,6 +88,9 @@ def stats(state: RecorderState, clients: int) -> schema.StatsData:
         recent_gaps=[gap_data(gap) for gap in _newest(state.recent_gaps)],
         recent_rejects=[reject_data(reject, REJECT_CHARS_MAX) for reject in _newest(state.recent_rejects)],
         recent_audits=[audit_data(audit) for audit in _newest(state.recent_audits)],
+        unanswered_audits=sum(session.unanswered_audits for session in state.sessions),
+        newest_second=newest_second(state.series),
+        discovery=discovery_data(state.discovery),
     )
 
 
@@ -103,6 +114,7 @@ def session_data(session: SessionStats) -> schema.SessionData:
         gaps=session.gaps,
         audits=session.audits,
         audit_mismatches=session.audit_mismatches,
+        unanswered_audits=session.unanswered_audits,
         write_ms_last=_rounded(session.write_ms_last),
         write_ms_max=_rounded(session.write_ms_max),
         is_safe=session.is_safe,
@@ -181,6 +193,26 @@ def series_data(ring: SeriesRing) -> schema.SeriesData:
         commit_p99_ms=[as_ms(point.commit_p99_us) for point in points],
         age_p99_ms=[as_ms(point.age_p99_us) for point in points],
         exact_markets=[point.exact_markets for point in points],
+    )
+
+
+def newest_second(ring: SeriesRing) -> schema.SecondData:
+    """The last point of the series, so that charts go on without asking for all of it."""
+    point = ring.points[-1] if ring.points else NO_POINT
+    return schema.SecondData(
+        ring.end_us // 1000,
+        _rounded(point.messages_per_second),
+        as_ms(point.commit_p99_us),
+        as_ms(point.age_p99_us),
+        point.exact_markets,
+    )
+
+
+def discovery_data(discovery: DiscoveryStatus) -> schema.DiscoveryData:
+    """What was found of the exchange's markets."""
+    last_look = iso_utc(discovery.last_us) if discovery.last_us else None
+    return schema.DiscoveryData(
+        discovery.is_on, discovery.open_markets, discovery.followed, last_look, discovery.reason
     )
 
 

@@ -38,13 +38,6 @@ def status_json(state: RecorderState, clients: int, clients_ever: int, dropped: 
             "partitions_missing": store.partitions_missing,
             "write_failures": store.write_failures,
         },
-        "discovery": {
-            "is_on": state.discovery.is_on,
-            "open_markets": state.discovery.open_markets,
-            "followed": state.discovery.followed,
-            "last_look": iso_utc(state.discovery.last_us) if state.discovery.last_us else None,
-            "reason": state.discovery.reason,
-        },
         "feeds": [
             {
                 "name": feed.name,

@@ -118,10 +118,10 @@ async def test_exchange_without_rest_leaves_the_recording_as_it_is(database_url:
         async with serve(settings) as service:
             while True:
                 _, status = await service.get("/rl/status")
-                if status["discovery"]["reason"]:
+                if status["stats"]["discovery"]["reason"]:
                     break
                 await trio.sleep(0.02)
-            assert "REST" in status["discovery"]["reason"]
+            assert "REST" in status["stats"]["discovery"]["reason"]
             assert status["feeds"] == []
             _, health = await service.get("/health")
             assert "REST" in health["components"]["feeds"]["why"]

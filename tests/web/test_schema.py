@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from collector.web import schema
+from collector.web.jsonschema import schema_text
 from collector.web.messages import LiveMessages, connection_text, error_text
+from collector.web.schema import LiveMessage
 from collector.web.stats import stats_text
 from tests.web.recorder import delta, new_recorder, running_recorder
 
@@ -18,17 +19,17 @@ COMMITTED = Path(__file__).resolve().parents[2] / "frontend" / "schema" / "dashb
 
 
 def test_the_committed_schema_is_what_would_be_printed_now() -> None:
-    """The frontend's types are made of the file: `python -m collector.web.schema` must have printed it."""
+    """The frontend's types are made of the file that `python -m collector.web.jsonschema` prints."""
     printed = subprocess.run(
-        [sys.executable, "-m", "collector.web.schema"], check=True, capture_output=True, timeout=60
+        [sys.executable, "-m", "collector.web.jsonschema"], check=True, capture_output=True, timeout=60
     )
-    assert COMMITTED.read_text("utf-8") == printed.stdout.decode() == schema.schema_text(), (
-        "run: python -m collector.web.schema > frontend/schema/dashboard.json"
+    assert COMMITTED.read_text("utf-8") == printed.stdout.decode() == schema_text(), (
+        "run: python -m collector.web.jsonschema > frontend/schema/dashboard.json"
     )
 
 
 def definitions() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(schema.schema_text())["$defs"]
+    found: dict[str, Any] = json.loads(schema_text())["$defs"]
     return found
 
 
@@ -65,5 +66,5 @@ def test_what_is_sent_is_what_is_defined(is_busy: bool) -> None:
         texts += [messages.delta(batch.facts[0]), messages.current("A") or ""]  # type: ignore[arg-type]
     texts.append(stats_text(recorder.state, 1))
     for text in texts:
-        message = msgspec.json.decode(text, type=schema.LiveMessage, strict=True)
+        message = msgspec.json.decode(text, type=LiveMessage, strict=True)
         assert msgspec.json.encode(message).decode() == text
