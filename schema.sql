@@ -267,17 +267,19 @@ WITH events AS (
     SELECT s.session_id, m.market_ticker, s.started_us AS at_us, -1::bigint AS place, 0 AS rank,
            false AS is_exact, 'no_snapshot_yet' AS cause
       FROM rl_orderbook_sessions s,
-           LATERAL (SELECT DISTINCT t.market_ticker FROM unnest(s.market_tickers) AS t(market_ticker)) m
+           LATERAL (SELECT unnest(s.market_tickers) EXCEPT SELECT unnest(s.added_tickers)) AS m(market_ticker)
     UNION ALL
     SELECT session_id, market_ticker, received_us, sequence_number, 1, true, NULL
       FROM rl_orderbook_snapshots WHERE origin <> 'checkpoint'
     UNION ALL
     SELECT g.session_id, m.market_ticker, g.detected_us, COALESCE(g.received, g.expected), 0, false, g.cause
       FROM rl_orderbook_gaps g JOIN rl_orderbook_sessions s USING (session_id),
-           LATERAL (SELECT DISTINCT t.market_ticker
-                      FROM unnest(s.market_tickers || g.market_ticker) AS t(market_ticker)) m
-     WHERE (g.market_ticker IS NULL OR g.market_ticker = m.market_ticker) AND m.market_ticker IS NOT NULL
-       AND (g.channel IS NULL OR g.channel = 'orderbook_delta')
+           LATERAL (SELECT DISTINCT t.market_ticker FROM unnest(s.market_tickers) AS t(market_ticker)) m
+     WHERE g.market_ticker IS NULL AND (g.channel IS NULL OR g.channel = 'orderbook_delta')
+    UNION ALL
+    SELECT session_id, market_ticker, detected_us, COALESCE(received, expected), 0, false, cause
+      FROM rl_orderbook_gaps
+     WHERE market_ticker IS NOT NULL AND (channel IS NULL OR channel = 'orderbook_delta')
 ), turns AS (
     SELECT *, lag(is_exact) OVER (PARTITION BY session_id, market_ticker
                                   ORDER BY at_us, place, rank) AS was_exact

@@ -148,12 +148,22 @@ def _start_market_tasks(
         Universe(settings.market_limit),
         context.state.discovery,
         context.clock,
+        context.stopping,
         changes_out,
         records_out,
     )
     sources.start_soon(run_discovery, discovery, name="discovery")
-    sources.start_soon(run_record_store, records_in, connect_store, context.clock, name="found records")
+    sources.start_soon(_store_found_records, context, records_in, connect_store, name="found records")
     return changes_in
+
+
+async def _store_found_records(
+    context: SessionContext,
+    records: trio.MemoryReceiveChannel[dict[str, bytes]],
+    connect_store: ConnectStore,
+) -> None:
+    await context.store_ready.wait()
+    await run_record_store(records, connect_store, context.clock)
 
 
 async def _keep_records(settings: Settings, context: SessionContext, connect_store: ConnectStore) -> None:

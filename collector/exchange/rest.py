@@ -29,6 +29,8 @@ PAGE_MARKETS: Final = 1000
 PAGES_MAX: Final = 1000
 """Ten times the markets that the exchange is known to have had open."""
 TOO_MANY_REQUESTS: Final = 429
+PAGE_TRIES_MAX: Final = 10
+PAGE_PAUSE_S: Final = 2.0
 TOO_MANY_S: Final = 30.0
 """The exchange names no time to wait."""
 
@@ -39,12 +41,12 @@ class _Page(Struct):
 
 class _Market(Struct):
     ticker: str
-    status: str = ""
+    status: str | None = None
 
 
 class _Listed(Struct):
     ticker: str
-    volume_24h_fp: str | None = None
+    volume_24h_fp: Raw = Raw()
 
 
 class _ListedPage(Struct):
@@ -65,25 +67,39 @@ async def fetch_open_markets(api_url: str) -> list[OpenMarket]:
     query = {"status": "open", "mve_filter": "exclude", "limit": str(PAGE_MARKETS)}
     async with httpx2.AsyncClient(headers={"Accept-Language": "en"}) as client:
         for _ in range(PAGES_MAX):
-            page = await _get_page(client, f"{api_url}/markets", query, _ListedPage)
+            page = await _get_listed_page(client, f"{api_url}/markets", query)
             markets |= {
                 market.ticker: OpenMarket(market.ticker, _volume_e2(market)) for market in page.markets
             }
             if not page.cursor:
                 return list(markets.values())
+            if page.cursor == query.get("cursor"):
+                raise FeedLost("REST: the pages of markets go round in circles")
             query["cursor"] = page.cursor
     raise FeedLost(f"REST: more than {PAGES_MAX} pages of markets")
 
 
+async def _get_listed_page(client: httpx2.AsyncClient, url: str, query: Mapping[str, str]) -> _ListedPage:
+    """One page, however often the exchange asks for patience: those before it would be lost."""
+    for _ in range(PAGE_TRIES_MAX - 1):
+        try:
+            return await _get_page(client, url, query, _ListedPage)
+        except FeedLost as error:
+            if not error.retry_after_s:
+                raise
+        await trio.sleep(PAGE_PAUSE_S)
+    return await _get_page(client, url, query, _ListedPage)
+
+
 def status_of(record: bytes) -> str:
     """How a market stands, by its record: `active`, `closed`, `finalized` ..."""
-    return _read_market(Raw(record)).status
+    return _read_market(Raw(record)).status or ""
 
 
 def _volume_e2(market: _Listed) -> int:
     try:
-        return parse_size_e2(market.volume_24h_fp or "0")
-    except MalformedFrame:
+        return parse_size_e2(bytes(market.volume_24h_fp).decode().strip('"'))
+    except (MalformedFrame, UnicodeDecodeError):
         # It ranks last, and is recorded like any other.
         return 0
 

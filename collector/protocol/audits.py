@@ -41,6 +41,7 @@ class AuditRotation:
     due_s: float = float("inf")
     unanswered: int = 0
     asked: dict[str, float] = field(factory=dict[str, float])
+    _is_begun: bool = False
     _position: int = 0
 
     @classmethod
@@ -61,9 +62,13 @@ class AuditRotation:
         self.period_s = max(
             pace.snapshot_interval_s, pace.audit_interval_s * self.markets_at_once / len(tickers)
         )
+        if self._is_begun and self.due_s == float("inf"):
+            # The subscription had begun without a market.
+            self.due_s = 0.0
 
     def begin(self, now_s: float) -> None:
         """The books have just begun: there is nothing to audit before one period is over."""
+        self._is_begun = True
         self.due_s = now_s + self.period_s if self.markets_at_once else float("inf")
 
     def take(self, now_s: float, is_exact: Callable[[str], bool], reply_s_max: float) -> list[str]:

@@ -58,6 +58,7 @@ class _Envelope(Struct):
     seq: _Count | None = None
     id: int | None = None
     msg: Raw = Raw()
+    market_tickers: Raw = Raw()
 
 
 class _Delta(Struct, forbid_unknown_fields=True):
@@ -173,7 +174,11 @@ def decode_envelope(text: str) -> Envelope:
         wire = _envelope_decoder.decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise MalformedFrame(f"envelope: {_one_line(error)}") from error
-    return Envelope(wire.type, wire.sid, wire.seq, wire.id or None, wire.msg)
+    content = wire.msg
+    if not content and wire.market_tickers:
+        # Where an `ok` had its list until the end of 2025.
+        content = Raw(b'{"market_tickers":' + bytes(wire.market_tickers) + b"}")
+    return Envelope(wire.type, wire.sid, wire.seq, wire.id or None, content)
 
 
 def decode_message(envelope: Envelope) -> Decoded:

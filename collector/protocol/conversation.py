@@ -8,9 +8,7 @@ first:
 1. A probe of a subscription that has been silent for long. Quiet is not mute: any numbered frame on that
    `sid` is an answer. Two probes without one, and the connection is given up. The lifecycle is not probed: it
    carries no markets that a probe could name.
-2. Markets that are to be followed from now on, or no longer: added to and taken out of the subscriptions, one
-   command after the other. One that is still to be answered with a snapshot stays until that is there: an
-   answer behind the end would pass for a book.
+2. Markets that are to be followed from now on, or no longer: see `collector.protocol.membership`.
 3. Markets whose books are lost are asked for with `get_snapshot`, at most so many in each command, and asked
    for again when no answer came in time.
 4. Audits: exact books are asked for in rotation, each once in the audit interval. The tracker compares. An
@@ -22,18 +20,18 @@ many markets (26). Time comes in as seconds of any steady clock.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from collector.errors import FeedLost, MarketLimitExceeded
 from collector.protocol.audits import AuditRotation, Pace
 from collector.protocol.commands import (
     encode_add_markets,
-    encode_delete_markets,
     encode_get_snapshot,
     encode_subscribe,
     encode_unsubscribe,
 )
 from collector.protocol.facts import Fact, ReplyFact, SnapshotFact
+from collector.protocol.membership import Membership
 from collector.protocol.messages import (
     BOOK_CHANNEL,
     ERROR_COMMAND_TIMEOUT,
@@ -63,6 +61,7 @@ class _Subscription:
     """
 
     channel: str
+    membership: Membership
     sid: int | None = None
     command_id: int | None = None
     due_s: float = 0.0
@@ -73,9 +72,6 @@ class _Subscription:
     probes: int = 0
     probe_command_id: int | None = None
     probe_due_s: float = float("inf")
-    carried: frozenset[str] = frozenset()
-    change: "_Change | None" = None
-    change_due_s: float = 0.0
 
     @property
     def takes_markets(self) -> bool:
@@ -87,26 +83,12 @@ class _Subscription:
         self.sid = None
         self.command_id = None
         self.due_s = at_s
-        self.end_change(0.0)
-
-    def end_change(self, next_due_s: float) -> None:
-        """The change under way is over, whatever became of it."""
-        self.change = None
-        self.change_due_s = next_due_s
 
     def hear(self, probe_due_s: float) -> None:
         """The exchange has shown that this subscription lives; should it be silent, probe it at that time."""
         self.probes = 0
         self.probe_command_id = None
         self.probe_due_s = probe_due_s
-
-
-@frozen
-class _Change:
-    """A command that changes the markets of a subscription, and what the subscription carries after it."""
-
-    command_id: int
-    carried: frozenset[str]
 
 
 def _nothing_is_exact(_ticker: str) -> bool:
@@ -138,7 +120,7 @@ class Conversation:
     _wanted: frozenset[str] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._subscriptions = {channel: _Subscription(channel) for channel in CHANNELS}
+        self._subscriptions = {channel: _Subscription(channel, Membership(self.pace)) for channel in CHANNELS}
         self._markets_at_once = self.pace.snapshot_markets_max
         self._wanted = frozenset(self.tickers)
         self._audits = AuditRotation.at_pace(self.tickers, self.pace)
@@ -152,7 +134,8 @@ class Conversation:
     def is_subscribed(self) -> bool:
         """Whether every channel has been answered, acknowledged or refused for now, and every change too."""
         return all(
-            s.is_refused or (s.sid is not None and s.change is None and not self._is_change_due(s))
+            s.is_refused
+            or (s.sid is not None and (not s.takes_markets or s.membership.is_settled(self._wanted)))
             for s in self._subscriptions.values()
         )
 
@@ -193,9 +176,10 @@ class Conversation:
             return float("inf")
         subscriptions = self._subscriptions.values()
         times = [self._subscribe_due_s(s) for s in subscriptions if s.sid is None]
+        on = [s for s in subscriptions if s.sid is not None and s.takes_markets]
         # A probe names a market.
-        updates = [s.probe_due_s for s in subscriptions if s.sid is not None and self.tickers]
-        updates += [s.change_due_s for s in subscriptions if s.change or self._is_change_due(s)]
+        updates = [s.probe_due_s for s in on if not s.membership.carried.isdisjoint(self._wanted)]
+        updates += [s.membership.next_due_s(self._wanted) for s in on]
         if self._subscriptions[BOOK_CHANNEL].sid is not None:
             updates.append(self._audits.due_s)
             updates += [self._asked.get(ticker, 0.0) for ticker in lost if ticker in self._wanted]
@@ -264,38 +248,22 @@ class Conversation:
             raise FeedLost(f"no answer to {self.pace.subscribe_tries_max} subscribe commands")
         subscription.command_id = self._take_id()
         subscription.due_s = now_s + self.pace.reply_s_max
-        subscription.carried = self._wanted
+        subscription.membership.begin(self._wanted)
         is_listing = self.is_listing and subscription.channel == BOOK_CHANNEL
         return encode_subscribe(
             subscription.command_id, subscription.channel, self.tickers, is_listing=is_listing
         )
 
-    def _is_change_due(self, subscription: _Subscription) -> bool:
-        is_on = subscription.sid is not None and subscription.takes_markets
-        return is_on and subscription.carried != self._wanted
-
     def _change_markets(self, now_s: float) -> str | None:
         """Bring a subscription nearer to the markets that are to be followed."""
         for subscription in self._subscriptions.values():
-            if now_s < subscription.change_due_s:
+            if subscription.sid is None or not subscription.takes_markets:
                 continue
-            subscription.change = None
-            if not self._is_change_due(subscription):
-                continue
-            assert subscription.sid is not None
-            carried = subscription.carried
-            added = [ticker for ticker in self.tickers if ticker not in carried]
-            added = added[: self.pace.change_markets_max]
-            dropped = sorted(carried - self._wanted - self._awaited(subscription, now_s))
-            dropped = dropped[: self.pace.change_markets_max]
-            if not added and not dropped:
-                subscription.change_due_s = now_s + self.pace.snapshot_interval_s
-                continue
-            after = carried.union(added) if added else carried.difference(dropped)
-            subscription.change = _Change(self._take_id(), after)
-            subscription.change_due_s = now_s + self.pace.reply_s_max
-            encode = encode_add_markets if added else encode_delete_markets
-            return encode(subscription.change.command_id, subscription.sid, added or dropped)
+            awaited = self._awaited(subscription, now_s)
+            membership = subscription.membership
+            command = membership.next_command(now_s, subscription.sid, self.tickers, awaited, self._take_id)
+            if command is not None:
+                return command
         return None
 
     def _awaited(self, subscription: _Subscription, now_s: float) -> set[str]:
@@ -337,10 +305,13 @@ class Conversation:
     def _probe(self, now_s: float, is_exact: Callable[[str], bool]) -> str | None:
         """Make a subscription that has been silent say something."""
         for subscription in self._subscriptions.values():
-            if subscription.sid is None or now_s < subscription.probe_due_s or not self.tickers:
+            if subscription.sid is None or now_s < subscription.probe_due_s:
+                continue
+            carried = [ticker for ticker in self.tickers if ticker in subscription.membership.carried]
+            if not carried:
                 continue
             # Another market each time: one that is over may well be answered with nothing.
-            exact = [ticker for ticker in self.tickers if is_exact(ticker)] or self.tickers
+            exact = [ticker for ticker in carried if is_exact(ticker)] or carried
             tickers = [exact[self._probes_sent % len(exact)]]
             self._probes_sent += 1
             subscription.probes += 1
@@ -358,15 +329,13 @@ class Conversation:
                     self._begin(subscription, sid, now_s)
                     subscription.tries = 0
                     subscription.is_refused = False
-            case OkReply() if reply.sid is not None:
+            case OkReply(market_tickers=tickers) if reply.sid is not None:
                 # What a subscribe to a channel that is on already is answered with, by the documentation.
                 for subscription in self._subscriptions.values():
                     if subscription.sid is None and subscription.command_id == reply.command_id:
                         self._begin(subscription, reply.sid, now_s)
-                    change = subscription.change
-                    if change is not None and change.command_id == reply.command_id:
-                        subscription.carried = change.carried
-                        subscription.end_change(now_s)
+                    if subscription.sid == reply.sid:
+                        subscription.membership.note_ok(reply.command_id, tickers, now_s)
             case UnsubscribedReply():
                 for subscription in self._subscriptions.values():
                     if subscription.sid == reply.sid:
@@ -390,7 +359,8 @@ class Conversation:
             self._ask_for_fewer(self._asked_by_command.pop(reply.command_id), now_s)
         else:
             self._note_refused_probe(error, reply.command_id, now_s)
-            self._note_refused_change(reply.command_id, now_s + self.pace.refused_s)
+            for subscription in self._subscriptions.values():
+                subscription.membership.note_refused(reply.command_id, now_s)
             self._note_refusal(error, reply.command_id, now_s)
 
     def _subscribe_again(self, sid: int | None, error: ErrorReply, now_s: float) -> None:
@@ -421,11 +391,6 @@ class Conversation:
             if is_ours and error.code != ERROR_UNKNOWN_SUBSCRIPTION:
                 subscription.hear(now_s + self.pace.refused_s)
 
-    def _note_refused_change(self, command_id: int | None, at_s: float) -> None:
-        for subscription in self._subscriptions.values():
-            if subscription.change is not None and subscription.change.command_id == command_id:
-                subscription.end_change(at_s)
-
     def _ask_for_fewer(self, tickers: list[str], now_s: float) -> None:
         """One market of these is not to be had: halve until it stands alone, and then ask for it rarely."""
         again_s = now_s if len(tickers) > 1 else now_s + self.pace.refused_s
@@ -437,8 +402,8 @@ class Conversation:
         """The command that this answers was not carried out: say it again, but not before a time."""
         self._update_due_s = max(self._update_due_s, at_s)
         self._asked.clear()
-        self._note_refused_change(reply.command_id, at_s)
         for subscription in self._subscriptions.values():
+            subscription.membership.hold_back(reply.command_id, at_s)
             if reply.command_id is not None and subscription.probe_command_id == reply.command_id:
                 subscription.probes = max(0, subscription.probes - 1)
                 subscription.probe_due_s = at_s

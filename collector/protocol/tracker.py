@@ -118,6 +118,8 @@ class FeedTracker:
     negative_levels: int = 0
     _recorded: set[str] = field(init=False)
     """The markets that were given or have had a book since: the lifecycle tells of all others too."""
+    _listed: dict[int, frozenset[str]] = field(factory=dict[int, frozenset[str]])
+    """What subscriptions of books carry, as far as the exchange has said so."""
 
     def __attrs_post_init__(self) -> None:
         self._recorded = set(self.markets)
@@ -278,6 +280,10 @@ class FeedTracker:
         if sid in self.ended_sids:
             # Nothing follows a late answer on a subscription that has ended: it makes no book exact.
             self._lose_one(market, sid, seq + 1, frame, "after_end", facts)
+        elif origin == "requested" and market.ticker not in self._listed.get(sid, (market.ticker,)):
+            # A late answer of a market that has left: nothing follows it either.
+            self._lose_one(market, sid, seq + 1, frame, UNFOLLOWED, facts)
+            del self.markets[market.ticker]
         elif is_audit:
             facts.append(AuditFact(market.ticker, seq, frame.received_us, difference is None, difference))
             if difference is not None:
@@ -336,6 +342,7 @@ class FeedTracker:
                 # It becomes a column: what PostgreSQL's text can't hold is no name of a channel.
                 if channel.isprintable():
                     self.channels[sid] = channel
+                self._listed.pop(sid, None)
                 if sid in self.ended_sids:
                     self.ended_sids.discard(sid)
                     self.chains[sid] = SequenceChain()
@@ -356,6 +363,7 @@ class FeedTracker:
         """The exchange has said what a subscription of books covers: nothing more comes of other markets."""
         if sid not in self.book_sids:
             return
+        self._listed[sid] = tickers
         expected = self.chains.setdefault(sid, SequenceChain()).expected
         for market in list(self.markets.values()):
             if market.ticker not in tickers and market.sid in (sid, None):

@@ -14,6 +14,8 @@ CLOSED_KEPT_S = 86_400.0
 """A closed market that is not settled by then is let go."""
 SETTLED = frozenset({"finalized", "settled"})
 """As REST calls it, and as it has called it."""
+STANDING = frozenset({"active", "inactive"})
+"""A listing that changes while it is paged through may leave such a market out."""
 
 
 @frozen
@@ -66,6 +68,9 @@ class Universe:
         left: list[str] = []
         for ticker in tickers:
             closed_s = self._closed_s[ticker]
+            if statuses.get(ticker) in STANDING:
+                self._closed_s[ticker] = None
+                continue
             if closed_s is None:
                 closed_s = self._closed_s[ticker] = now_s
             if statuses.get(ticker) in SETTLED or now_s - closed_s >= CLOSED_KEPT_S:

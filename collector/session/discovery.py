@@ -32,12 +32,20 @@ class Discovery:
     universe: Universe
     status: DiscoveryStatus
     clock: WallClock
+    stopping: trio.Event
     changes: trio.MemorySendChannel[Tickers]
     records: trio.MemorySendChannel[dict[str, bytes]]
 
 
 async def run_discovery(discovery: Discovery) -> None:
-    """Look now, and then in each interval, until cancelled."""
+    """Look now, and then in each interval, until the service stops."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_look_again_and_again, discovery, name="looks")
+        await discovery.stopping.wait()
+        nursery.cancel_scope.cancel(reason="the service stops")
+
+
+async def _look_again_and_again(discovery: Discovery) -> None:
     status = discovery.status
     while True:
         try:

@@ -52,9 +52,9 @@ async def _follow_changes(
     slots: "_Slots", changes: trio.MemoryReceiveChannel[Tickers], stopping: trio.Event
 ) -> None:
     async def listen() -> None:
-        async with changes:
-            async for tickers in changes:
-                slots.follow(tickers)
+        # Not closed at the end: who sends would take that for a failure, while all are about to stop.
+        async for tickers in changes:
+            slots.follow(tickers)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(listen, name="changes")
@@ -81,7 +81,8 @@ class _Slots:
         taken = {ticker for feed in self._feeds for ticker in feed.market_tickers}
         free = [ticker for ticker in wanted if ticker not in taken]
         kept = frozenset(wanted)
-        for feed in self._feeds:
+        # Connected ones first: a slot that is refused records nothing.
+        for feed in sorted(self._feeds, key=lambda feed: feed.phase is not FeedPhase.CONNECTED):
             tickers = tuple(ticker for ticker in feed.market_tickers if ticker in kept)
             room = max(0, self._markets_max - len(tickers))
             self._turn_to(feed, tickers + tuple(free[:room]))
@@ -135,6 +136,9 @@ class _Slots:
             if not context.stopping.is_set():
                 # All its markets have left. At once, so that no other one is given to it.
                 self._feeds.remove(feed)
+                self._followers.pop(feed.name, None)
+        if not feed.market_tickers:
+            context.state.forget_books(feed.name)
         self._turn(feed, FeedPhase.STOPPED, "the service stops")
 
     async def _connect_once(self, feed: FeedStatus, sessions: trio.Nursery) -> FeedError | None:

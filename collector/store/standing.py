@@ -53,7 +53,8 @@ _COVERAGE: Final = (
     "WITH spans AS (SELECT c.session_id, c.market_ticker, c.is_exact, c.from_us,"
     "  LEAST(c.until_us, s.ended_us, (extract(epoch FROM now()) * 1000000)::bigint) AS until_us"
     "  FROM rl_market_coverage c JOIN rl_orderbook_sessions s USING (session_id)"
-    "  WHERE c.session_id = ANY(%s)),"
+    # From a market that has left nothing more was wanted.
+    "  WHERE c.session_id = ANY(%s) AND c.cause IS DISTINCT FROM 'unfollowed'),"
     " ranked AS (SELECT *, row_number() OVER (PARTITION BY session_id, market_ticker"
     "  ORDER BY from_us DESC, until_us DESC) = 1 AS is_last FROM spans WHERE until_us > from_us)"
     " SELECT session_id, count(*) FILTER (WHERE is_last) AS markets,"

@@ -9,6 +9,7 @@ from collector.protocol.codec import Decoded, decode_envelope, decode_message
 from collector.protocol.messages import (
     DeltaMessage,
     ErrorReply,
+    OkReply,
     OtherMessage,
     SnapshotMessage,
     SubscribedReply,
@@ -156,3 +157,16 @@ def test_content_that_makes_no_sense_is_malformed(kind: str, msg: dict[str, obje
     """A frame whose content breaks the protocol is refused as a whole."""
     with pytest.raises(MalformedFrame, match=f"^{kind}: "):
         decode_msg(kind, **msg)
+
+
+def test_list_of_markets_is_read_where_it_stands_today_and_where_it_stood() -> None:
+    """Under `msg`, and beside it until the end of 2025; that the update is done does not depend on it."""
+    texts = (
+        '{"id":1,"sid":2,"seq":3,"type":"ok","msg":{"market_tickers":["A","B"]}}',
+        '{"id":1,"sid":2,"seq":3,"type":"ok","market_tickers":["A","B"]}',
+        '{"id":1,"sid":2,"seq":3,"type":"ok","msg":{}}',
+        '{"id":1,"type":"ok","msg":[{"channel":"trade","sid":1}]}',
+    )
+    replies = [decode_message(decode_envelope(text)).message for text in texts]
+
+    assert replies == [OkReply(frozenset("AB")), OkReply(frozenset("AB")), OkReply(None), OkReply(None)]

@@ -260,7 +260,10 @@ def test_orderly_end_names_all_subscriptions_and_waits_for_each() -> None:
 
 
 def test_markets_that_join_and_leave_change_both_subscriptions_one_command_after_the_other() -> None:
-    """Added first, then taken out, at the pace of all updates, and each once it is answered."""
+    """
+    Taken out first, so that no limit is passed on the way, then added; at the pace of all updates, and each
+    once the one before is answered.
+    """
     conversation = subscribed()
     conversation.follow(["B", "C", "D"])
 
@@ -272,10 +275,10 @@ def test_markets_that_join_and_leave_change_both_subscriptions_one_command_after
             reply(conversation, OkReply(), now_s=second, sid=params["sids"][0], command_id=command["id"])
 
     assert said == [
-        ("add_markets", 1, ["D"]),
         ("delete_markets", 1, ["A"]),
-        ("add_markets", 2, ["D"]),
+        ("add_markets", 1, ["D"]),
         ("delete_markets", 2, ["A"]),
+        ("add_markets", 2, ["D"]),
     ]
 
 
@@ -342,3 +345,59 @@ def test_books_of_markets_that_are_not_followed_any_more_are_not_asked_for() -> 
 
     assert due(conversation, 3.0, "A") == []
     assert conversation.next_due_s(["A"]) == float("inf")
+
+
+def changes_of(
+    conversation: Conversation, first_s: int, last_s: int, refused: str
+) -> list[tuple[str, list[str]]]:
+    """What is said of the books in a time; commands with the `refused` market are answered with an error."""
+    said: list[tuple[str, list[str]]] = []
+    for second in range(first_s, last_s):
+        for command in due(conversation, float(second)):
+            params = command["params"]
+            sid, tickers = params["sids"][0], params["market_tickers"]
+            answer: Message = ErrorReply(11, "Invalid parameter") if refused in tickers else OkReply()
+            reply(conversation, answer, now_s=second, sid=sid, command_id=command["id"])
+            if sid == 1:
+                said.append((params["action"], tickers))
+    return said
+
+
+def test_market_that_the_exchange_refuses_keeps_no_other_from_joining() -> None:
+    """The command is halved until the market stands alone, which is tried again rarely."""
+    conversation = subscribed()
+    conversation.follow(["A", "B", "C", "BAD", "D", "E"])
+
+    said = changes_of(conversation, 1, 60, "BAD")
+
+    assert [tickers for _, tickers in said] == [["BAD", "D", "E"], ["BAD"], ["D", "E"]]
+    assert conversation.is_subscribed
+    assert changes_of(conversation, 60, 300, "BAD") == []
+    assert changes_of(conversation, 300, 320, "BAD") == [("add_markets", ["BAD"])]
+
+
+def test_list_of_the_exchange_is_believed_over_what_was_asked() -> None:
+    """A market that is not listed is asked for again rarely, one that was dropped unasked at once."""
+    conversation = subscribed()
+    conversation.follow(["A", "B", "C", "D"])
+    (command,) = due(conversation, 1.0)
+    listed = OkReply(frozenset({"A", "B"}))
+    reply(conversation, listed, now_s=1.0, sid=1, command_id=command["id"])
+
+    said = [command for second in range(2, 10) for command in due(conversation, float(second))]
+    of_books = [command["params"] for command in said if command["params"]["sids"] == [1]]
+
+    assert [(params["action"], params["market_tickers"]) for params in of_books] == [("add_markets", ["C"])]
+
+
+def test_only_markets_that_a_subscription_carries_are_probed() -> None:
+    """The answer for another one would pass for a book that is followed."""
+    conversation = Conversation(["A"], Pace(silence_probe_s=15))
+    conversation.due(0.0, [])
+    for sid, channel in enumerate(("orderbook_delta", "trade", "market_lifecycle_v2"), 1):
+        reply(conversation, SubscribedReply(channel, sid), command_id=sid)
+    conversation.follow(["X"])
+
+    (command,) = due(conversation, 100.0)
+
+    assert (command["params"]["action"], command["params"]["market_tickers"]) == ("delete_markets", ["A"])

@@ -529,3 +529,21 @@ def test_list_of_another_subscription_or_none_at_all_changes_no_book() -> None:
 
     assert gaps(facts) == []
     assert tracker.exact_count() == 2
+
+
+def test_late_answer_of_a_market_that_has_left_makes_no_book_exact() -> None:
+    """Nothing follows it; but a market that joins may be told before the list that names it."""
+    tracker, facts, _ = process(
+        snapshot_text("A", 1, yes={"0.4500": "10.00"}),
+        snapshot_text("B", 2),
+        ok_text(["B"], 3),
+        snapshot_text("A", 4, yes={"0.4500": "10.00"}, command_id=7),
+        snapshot_text("C", 5, yes={"0.4500": "10.00"}),
+    )
+
+    assert [(gap.market_ticker, gap.cause) for gap in gaps(facts)] == [
+        ("A", "unfollowed"),
+        ("A", "unfollowed"),
+    ]
+    assert not tracker.is_exact("A")
+    assert tracker.is_exact("C")

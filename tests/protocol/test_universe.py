@@ -74,3 +74,13 @@ def test_no_more_are_open_or_closed_than_the_limit(looks: list[dict[str, int]]) 
         assert len(choice.tickers) <= 2 * 3
         assert followed | set(choice.joined) == set(choice.tickers) | set(choice.left)
         followed = set(choice.tickers)
+
+
+def test_market_that_a_listing_has_left_out_stays_while_it_is_active() -> None:
+    """Pages shift while they are read: what its own record says goes before."""
+    universe = Universe(markets_max=1)
+    universe.choose(listed(A=1), {}, 0.0)
+
+    choice = universe.choose(listed(B=9), {"A": "active"}, 60.0)
+
+    assert choice.tickers == ("A",)

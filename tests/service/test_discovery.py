@@ -109,6 +109,45 @@ async def test_exchange_that_takes_fewer_markets_gets_more_connections(database_
     await assert_verified(database_url)
 
 
+async def test_market_that_is_replaced_at_the_limit_costs_no_connection(database_url: str) -> None:
+    """One leaves before the other joins: the exchange's limit is not passed on the way."""
+    limited = attrs.evolve(FLOW, faults=("market-limit=2",))
+    async with open_simulator(limited) as simulator:
+        for number in (3, 4, 5):
+            market(simulator, number).opened = False
+        async with serve(discovering(simulator, database_url, markets=2)) as service:
+            await wait_for_exact(service, "SIM-0001", "SIM-0002")
+            market(simulator, 1).closed = market(simulator, 1).settled = True
+            market(simulator, 3).opened = True
+            await wait_for_exact(service, "SIM-0002", "SIM-0003")
+    assert query(database_url, "SELECT count(*), min(status) FROM rl_orderbook_sessions") == [(1, "closed")]
+    await assert_verified(database_url)
+
+
+async def test_markets_that_change_while_the_service_stops_disturb_nothing(database_url: str) -> None:
+    """Looks go on at a hundred a second when the stop comes; the session ends in order all the same."""
+    async with open_simulator(FLOW) as simulator:
+        settings = attrs.evolve(discovering(simulator, database_url, markets=5), discovery_interval_s=0.01)
+        async with serve(settings) as service, trio.open_nursery() as nursery:
+            await wait_for_exact(service, *simulator.tickers)
+            nursery.start_soon(_come_and_go, simulator)
+            await trio.sleep(0.3)
+            await service.stop()
+            nursery.cancel_scope.cancel()
+        assert service.is_safe
+    assert query(database_url, "SELECT min(status), max(status) FROM rl_orderbook_sessions") == [
+        ("closed", "closed")
+    ]
+    await assert_verified(database_url)
+
+
+async def _come_and_go(simulator: Simulator) -> None:
+    while True:
+        for number in range(1, 6):
+            market(simulator, number).settled = not market(simulator, number).settled
+            await trio.sleep(0.01)
+
+
 async def test_exchange_without_rest_leaves_the_recording_as_it_is(database_url: str) -> None:
     """At the start the health says why nothing is recorded; later, what is recorded stays recorded."""
     async with open_simulator(FLOW) as simulator:
