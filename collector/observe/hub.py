@@ -25,6 +25,7 @@ from attrs import define, field
 
 from collector.observe.state import RecorderState, SessionStats
 from collector.protocol.facts import DeltaFact, FrameBatch, GapFact, SnapshotFact
+from collector.protocol.tracker import UNFOLLOWED
 
 Stream = Literal["stats", "orderbook"]
 STREAMS: Final[frozenset[Stream]] = frozenset({"stats", "orderbook"})
@@ -240,6 +241,8 @@ class LiveHub:
                 continue  # Says nothing new, and is older than what its readers have.
             if isinstance(fact, DeltaFact | SnapshotFact):
                 self._offer(fact)
+            elif isinstance(fact, GapFact) and fact.cause == UNFOLLOWED and fact.market_ticker is not None:
+                self.refresh([fact.market_ticker])
             elif isinstance(fact, GapFact):
                 self.refresh(
                     ticker

@@ -17,6 +17,7 @@ from collector.observe.state import RecorderState
 from collector.protocol.book import asks_of
 from collector.protocol.facts import DeltaFact, SnapshotFact
 from collector.protocol.messages import Levels
+from collector.protocol.tracker import UNFOLLOWED
 from collector.protocol.units import PRICE_E4_MAX, format_cents, format_contracts, format_fixed
 from collector.web.books import CurrentBook, current_book
 from collector.web.schema import (
@@ -68,9 +69,17 @@ class LiveMessages:
         return _text(SnapshotMessage(data))
 
     def current(self, ticker: str) -> str | None:
-        """The book as it is now as text; None when the market has none."""
+        """
+        The book as it is now as text; None when the market has none yet. Of a market that is recorded no
+        more, an empty book that says so.
+        """
         book = current_book(self.state, ticker)
-        return None if book is None else _text(SnapshotMessage(book_data(book)))
+        if book is not None:
+            return _text(SnapshotMessage(book_data(book)))
+        if ticker in self.state.tickers:
+            return None
+        gone = _book_data(ticker, self.state.clock() // 1000, 0, ({}, {}), UNFOLLOWED)
+        return _text(SnapshotMessage(gone))
 
 
 def book_data(book: CurrentBook) -> BookData:

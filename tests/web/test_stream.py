@@ -10,6 +10,7 @@ from trio_websocket import ConnectionClosed
 
 from collector.protocol.facts import ReceivedFrame
 from collector.web.server import run_stats_ticks
+from tests.frames import ok_text
 from tests.web.recorder import (
     NOW_US,
     ORIGIN,
@@ -151,6 +152,20 @@ async def test_an_ended_session_makes_its_books_unknown_for_clients() -> None:
         data = await client.skip_to("orderbook_snapshot")
         assert (data["is_exact"], data["unknown_cause"]) == (False, "session_ended")
         nursery.cancel_scope.cancel()
+
+
+async def test_market_that_is_recorded_no_more_is_taken_from_clients() -> None:
+    """It goes with an empty book that says why, instead of standing there as if it lived."""
+    recorder, session = running_recorder("A", "B")
+    async with open_web(recorder) as web, open_client(web.ws_url("?streams=orderbook")) as client:
+        for _ in range(3):
+            await client.next()
+        recorder.state.feeds[0].market_tickers = ("B",)
+        recorder.state.market_tickers = ("B",)
+        recorder.fold(session, ok_text(["B"], 3))
+        kind, data = await client.next()
+        assert (kind, data["market_ticker"], data["yes_bids"]) == ("orderbook_snapshot", "A", {})
+        assert (data["is_exact"], data["unknown_cause"]) == (False, "unfollowed")
 
 
 async def test_what_clients_send_is_discarded() -> None:
