@@ -182,7 +182,7 @@ class Conversation:
         updates += [s.membership.next_due_s(self._wanted) for s in on]
         if self._subscriptions[BOOK_CHANNEL].sid is not None:
             updates.append(self._audits.due_s)
-            updates += [self._asked.get(ticker, 0.0) for ticker in lost if ticker in self._wanted]
+            updates += [self._asked.get(ticker, 0.0) for ticker in lost if self._is_followed(ticker)]
         if updates:
             times.append(max(self._update_due_s, min(updates)))
         return min(times, default=float("inf"))
@@ -273,11 +273,15 @@ class Conversation:
         asked = (*self._asked.items(), *self._audits.asked.items())
         return {ticker for ticker, until_s in asked if now_s < until_s}
 
+    def _is_followed(self, ticker: str) -> bool:
+        """Whether a market's book is wanted and told: nothing would follow the snapshot of another one."""
+        return ticker in self._wanted and ticker in self._subscriptions[BOOK_CHANNEL].membership.carried
+
     def _ask_snapshots(self, now_s: float, lost: Sequence[str]) -> str | None:
         sid = self._subscriptions[BOOK_CHANNEL].sid
         if sid is None:
             return None
-        free = [t for t in lost if t in self._wanted and now_s >= self._asked.get(t, 0.0)]
+        free = [t for t in lost if self._is_followed(t) and now_s >= self._asked.get(t, 0.0)]
         tickers = free[: self._markets_at_once]
         if not tickers:
             return None

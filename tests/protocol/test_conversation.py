@@ -401,3 +401,18 @@ def test_only_markets_that_a_subscription_carries_are_probed() -> None:
     (command,) = due(conversation, 100.0)
 
     assert (command["params"]["action"], command["params"]["market_tickers"]) == ("delete_markets", ["A"])
+
+
+def test_book_of_a_market_that_has_not_joined_yet_is_not_asked_for() -> None:
+    """It may be known by its trades already; nothing would follow such a book."""
+    conversation = subscribed()
+    conversation.follow(["A", "B", "C", "D"])
+    (joining,) = due(conversation, 1.0, "D")
+    assert joining["params"]["action"] == "add_markets"
+    (trades,) = due(conversation, 2.0, "D")
+    assert (trades["params"]["action"], trades["params"]["sids"]) == ("add_markets", [2])
+    assert due(conversation, 3.0, "D") == []
+
+    reply(conversation, OkReply(), now_s=3.0, sid=1, command_id=joining["id"])
+
+    assert due(conversation, 4.0, "D")[0]["params"]["action"] == "get_snapshot"
