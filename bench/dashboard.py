@@ -66,6 +66,7 @@ class Sample:
 
     at_s: float
     heap_mb: float
+    process_mb: float
     nodes: int
     busy_s: float
 
@@ -98,7 +99,23 @@ def _wait_serving(url: str, demo: "subprocess.Popen[bytes]") -> None:
     raise click.ClickException("the demonstration does not answer")
 
 
-def take_sample(page: Page, session: CDPSession, began_s: float) -> Sample:
+def renderer_mb(browser: Browser) -> float:
+    """Resident memory of the page's process: the largest of the browser's renderers."""
+    session = browser.new_browser_cdp_session()
+    processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
+    session.detach()
+    sizes = [_resident_mb(int(process["id"])) for process in processes if process["type"] == "renderer"]
+    return max(sizes, default=float("nan"))
+
+
+def _resident_mb(process: int) -> float:
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def take_sample(browser: Browser, session: CDPSession, began_s: float) -> Sample:
     """Collect garbage, and read the browser's own counters."""
     session.send("HeapProfiler.collectGarbage")
     metrics = {
@@ -107,6 +124,7 @@ def take_sample(page: Page, session: CDPSession, began_s: float) -> Sample:
     return Sample(
         time.monotonic() - began_s,
         metrics["JSHeapUsedSize"] / 2**20,
+        renderer_mb(browser),
         int(metrics["Nodes"]),
         metrics["TaskDuration"],
     )
@@ -147,9 +165,9 @@ def measure(url: str, chromium: str, seconds: float) -> None:
         page.locator(".market-row").first.wait_for(timeout=60_000)
         page.wait_for_timeout(5000)
         began_s = time.monotonic()
-        first = take_sample(page, session, began_s)
+        first = take_sample(browser, session, began_s)
         gaps = scroll(page, seconds)
-        last = take_sample(page, session, began_s)
+        last = take_sample(browser, session, began_s)
         browser.close()
     _tell(loads, first, last, gaps)
 
@@ -169,7 +187,8 @@ def _tell(loads: list[tuple[str, int, float]], first: Sample, last: Sample, gaps
         (f"longer than {SLOW_MS:g} ms", f"{slow} ({slow / len(gaps):.2%})"),
         ("main thread busy", f"{(last.busy_s - first.busy_s) / between_s:.0%}"),
         ("heap, after garbage collection", f"{first.heap_mb:.1f} MB, then {last.heap_mb:.1f} MB"),
-        ("growth by the hour", f"{growth_mb:+.0f} MB"),
+        ("growth of the heap by the hour", f"{growth_mb:+.0f} MB"),
+        ("process of the page, resident", f"{first.process_mb:.0f} MB, then {last.process_mb:.0f} MB"),
         ("nodes in the page", f"{first.nodes:,}, then {last.nodes:,}"),
     ]
     print_table("the dashboard in Chromium", rows)

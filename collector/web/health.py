@@ -208,10 +208,10 @@ def _assess_store(state: RecorderState, now_us: int) -> Component:
 def _refuge(state: RecorderState) -> str:
     """Where frames wait while PostgreSQL is away."""
     spool = state.spool
-    if spool.records and not spool.is_full and not spool.failure:
-        return "recording goes on into the spool"
     queued = sum(session.queued_frames for session in state.sessions)
-    return f"{queued} frames wait in memory"
+    if spool.records and not spool.is_full and not spool.failure:
+        return f"recording goes on into the spool, {queued} frames wait"
+    return f"{queued} frames wait, not all of them on the disk"
 
 
 def _assess_spool(state: RecorderState) -> Component:

@@ -115,9 +115,7 @@ def _waits_for_database(state: RecorderState) -> bool:
 def _database(state: RecorderState, component: Component) -> tuple[str, Words, str]:
     if state.store.phase is StorePhase.STARTING:
         return "database", advice.DATABASE_NEVER_REACHED, component.why
-    queued = sum(session.queued_frames for session in state.sessions)
-    room = f"the spool holds {_room(state)}{_time_left(state)}"
-    detail = f"{component.why}; {queued} frames are not in the database; {room}"
+    detail = f"{component.why}; the spool holds {_room(state)}{_time_left(state)}"
     words = advice.DATABASE_AWAY_AND_SPOOL_FULL if state.spool.is_full else advice.DATABASE_AWAY
     return "database", words, detail
 
@@ -309,8 +307,7 @@ def _gap_problem(state: RecorderState, cause: str, gaps: list[GapFact]) -> Probl
     numbers = "number" if missing == 1 else "numbers"
     what = f"{missing} {numbers} missing from {newest.expected} on" if missing else "no number missing"
     detail = (
-        f"{_at_least(len(gaps))} of them; newest at {iso_time(newest.detected_us)}:"
-        f" {whose}, {what}, frame {newest.frame_number}"
+        f"{_at_least(len(gaps))} of them; the newest: {whose}, {what}, before frame {newest.frame_number}"
     )
     title = f"{words.title[0].upper()}{words.title[1:]} in the last 10 minutes"
     words = Words(title, words.advice)

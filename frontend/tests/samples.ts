@@ -1,5 +1,5 @@
 // Messages as the collector sends them, with what a test wants changed.
-import type { BookData, DeltaData, Problem, SessionData, StatsData } from "../src/protocol/messages";
+import type { BookData, DeltaData, Problem, SecondData, SessionData, StatsData } from "../src/protocol/messages";
 
 /** 12:00:00 UTC on 24 November 2026. */
 export const NOON_MS = Date.UTC(2026, 10, 24, 12);
@@ -39,9 +39,21 @@ export function makeSession(change: Partial<SessionData> = {}): SessionData {
     gaps: 0,
     audits: 0,
     audit_mismatches: 0,
+    unanswered_audits: 0,
     write_ms_last: 3.9,
     write_ms_max: 7,
     is_safe: false,
+    ...change,
+  };
+}
+
+export function makeSecond(change: Partial<SecondData> = {}): SecondData {
+  return {
+    end_ms: NOON_MS,
+    messages_per_second: 12,
+    commit_p99_ms: 640,
+    age_p99_ms: 2,
+    exact_markets: 3,
     ...change,
   };
 }
@@ -105,6 +117,9 @@ export function makeStats(change: Partial<StatsData> = {}): StatsData {
     recent_gaps: [],
     recent_rejects: [],
     recent_audits: [],
+    unanswered_audits: 0,
+    newest_second: makeSecond(),
+    discovery: { is_on: false, open_markets: 0, followed: 0, last_look: null, reason: "" },
     ...change,
   };
 }

@@ -74,12 +74,13 @@ def test_cut_connection_is_shown_and_heals_with_fresh_numbers(database_url: str,
     with open_scene(database_url) as scene:
         page.goto(f"{scene.url}/rl-stats")
         expect_verdict(page, "^Recording$")
+        # A session is active a moment before its row is written and gives it a number.
+        page.wait_for_timeout(1500)
         first = number_on(page, "Session")
         scene.collector.process.kill()
         expect_verdict(page, "^No connection to the collector", s_max=4)
         with scene.start_again():
             expect_verdict(page, "^Recording$", s_max=40)
-            # A session is active a moment before its row is written and gives it a number.
             page.wait_for_timeout(1500)
             assert int(number_on(page, "Session")) > int(first)
 

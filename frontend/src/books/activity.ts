@@ -1,4 +1,4 @@
-// How much a market moved in the last minute: a fixed ring of counts, by slots of 3 seconds.
+// How much a market moved in the last minute: a fixed ring of counts, by slots of 3 seconds of the collector's clock.
 
 export const SLOT_MS = 3_000;
 export const SLOTS = 20;
@@ -12,15 +12,21 @@ export class Activity {
   readonly #counts = new Uint16Array(SLOTS);
   #newest = 0;
 
+  /** Count a change, which may be of an earlier slot; of more than a minute ago it is not counted any more. */
   note(slot: number): void {
-    this.advance(slot);
-    const index = this.#newest % SLOTS;
-    this.#counts[index] = Math.min(0xffff, (this.#counts[index] ?? 0) + 1);
+    if (slot > this.#newest) {
+      this.advance(slot);
+    }
+    if (slot > this.#newest - SLOTS) {
+      const index = slot % SLOTS;
+      this.#counts[index] = Math.min(0xffff, (this.#counts[index] ?? 0) + 1);
+    }
   }
 
   /** Let time pass: slots that nothing was noted in are empty. */
   advance(slot: number): void {
-    if (slot - this.#newest >= SLOTS) {
+    // So far back only a clock goes that was set.
+    if (Math.abs(slot - this.#newest) >= SLOTS) {
       this.#counts.fill(0);
       this.#newest = slot;
     }
@@ -34,6 +40,12 @@ export class Activity {
   total(slot: number): number {
     this.advance(slot);
     return this.#counts.reduce((sum, count) => sum + count, 0);
+  }
+
+  /** The most within one slot of the last minute. */
+  top(slot: number): number {
+    this.advance(slot);
+    return this.#counts.reduce((top, count) => Math.max(top, count), 0);
   }
 
   /** The counts, oldest first. */

@@ -1,5 +1,6 @@
 // All order books of one connection, outside React. Thousands of changes a second come in; a few notifications go out.
 import type { BookData, ConnectionData, DeltaData } from "../protocol/messages";
+import { UNFOLLOWED } from "../shared/causes";
 import { slotAt } from "./activity";
 import { Book } from "./book";
 
@@ -7,6 +8,8 @@ import { Book } from "./book";
 export const NOTIFY_MS = 200;
 /** Rows that change places more often can't be followed. */
 export const ORDER_MS = 1_000;
+/** Where hardly anything changes, one lone change must not look like a storm. */
+const ACTIVITY_TOP_MIN = 8;
 
 export class BookStore {
   readonly #now: () => number;
@@ -17,6 +20,8 @@ export class BookStore {
   #orderedAtMs = -Infinity;
   #orderDue: ReturnType<typeof setTimeout> | undefined;
   #pending = false;
+  /** What the collector's clock is ahead of the page's; before its first statistics, by the newest change. */
+  #aheadMs = -Infinity;
   /** Changes of markets that no message had introduced; the collector never sends such. */
   strays = 0;
 
@@ -40,9 +45,24 @@ export class BookStore {
     return this.#books.size;
   }
 
-  /** The present slot of activity. */
+  /** The present slot of activity, by the collector's clock, as changes are. */
   get slot(): number {
-    return slotAt(this.#now());
+    return this.#aheadMs === -Infinity ? 0 : slotAt(this.#now() + this.#aheadMs);
+  }
+
+  /** The collector's time is this now. */
+  tellTime(serverTimeMs: number): void {
+    this.#aheadMs = serverTimeMs - this.#now();
+  }
+
+  /** The most changes that any market had within one slot of the last minute, up to the next power of two. */
+  activityTop(): number {
+    const { slot } = this;
+    let top = ACTIVITY_TOP_MIN;
+    for (const book of this.#books.values()) {
+      top = Math.max(top, book.activity.top(slot));
+    }
+    return 2 ** Math.ceil(Math.log2(top));
   }
 
   book(ticker: string): Book | undefined {
@@ -64,13 +84,19 @@ export class BookStore {
   }
 
   snapshot(data: BookData): void {
+    if (data.unknown_cause === UNFOLLOWED) {
+      // The market is recorded no more, and so nothing of it will ever change here.
+      this.#books.delete(data.market_ticker);
+      this.#notifySoon();
+      return;
+    }
     let book = this.#books.get(data.market_ticker);
     if (book === undefined) {
       book = new Book(data.market_ticker);
       this.#books.set(data.market_ticker, book);
     }
     book.applySnapshot(data);
-    this.#notifySoon();
+    this.#changed(data.timestamp_ms);
   }
 
   delta(data: DeltaData): void {
@@ -79,7 +105,13 @@ export class BookStore {
       this.strays += 1;
       return;
     }
-    book.applyDelta(data, this.slot);
+    book.applyDelta(data);
+    this.#changed(data.timestamp_ms);
+  }
+
+  #changed(timestampMs: number): void {
+    // What has come can't be of later than now.
+    this.#aheadMs = Math.max(this.#aheadMs, timestampMs - this.#now());
     this.#notifySoon();
   }
 

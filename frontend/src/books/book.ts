@@ -2,7 +2,7 @@
 //
 // Only bids are held. A NO bid at p is a YES ask at a dollar less p, so both sides of the YES market are in them.
 import type { BookData, DeltaData } from "../protocol/messages";
-import { Activity } from "./activity";
+import { Activity, slotAt } from "./activity";
 import { centsToE4, contractsToE2, DOLLAR_E4 } from "./units";
 
 /** Why a book is unknown of which nothing has come yet; the recorder uses the same word. */
@@ -124,14 +124,15 @@ export class Book {
   }
 
   /** Deltas say how much rests at a price now, not by how much it changed. */
-  applyDelta(data: DeltaData, slot: number): void {
+  applyDelta(data: DeltaData): void {
     const side = data.side === "yes" ? this.#yes : this.#no;
     side.set(centsToE4(data.price), contractsToE2(data.new_size));
-    this.activity.note(slot);
     this.#changed(data);
   }
 
+  /** A snapshot is a change like any other, at the time that it tells: so activity and last change never disagree. */
   #changed(data: BookData | DeltaData): void {
+    this.activity.note(slotAt(data.timestamp_ms));
     this.sequence = data.sequence_number;
     this.changedAtMs = data.timestamp_ms;
     this.version += 1;

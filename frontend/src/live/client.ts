@@ -1,13 +1,14 @@
 // The live stream's connection: opened at once, made again when it is lost, closed while nobody looks.
 //
-// Every message renews a deadline; when it passes, or the connection goes, the link is stale until the next message.
+// Two deadlines: statistics, each of which says that the page's numbers are of now, and messages of any kind, which only
+// say that the connection lives. Without the former the link is stale, without the latter it is given up.
 // No React here, and no document: whoever owns the page tells whether it is visible and online.
 import type { LiveMessage } from "../protocol/messages";
 import { MessageParser } from "../protocol/parse";
 import { backoffMs, TURNED_AWAY, USUAL } from "./backoff";
 import { CLOSE_POLICY, CLOSE_TRY_LATER, closeReason, FIRST_LINK, type LinkState } from "./link";
 
-/** Numbers come each second; two seconds without any, and they have stopped. */
+/** Statistics come each second; two seconds without any, and the numbers have stopped, whatever else still comes. */
 export const STALE_MS = 2_000;
 /** An open connection that says nothing for so long is dead, whatever TCP believes. */
 export const SILENCE_MS = 10_000;
@@ -42,7 +43,11 @@ export class LiveClient {
   #link: LinkState = FIRST_LINK;
   #socket: Socket | null = null;
   #openedAtMs = 0;
-  #messageAtMs = 0;
+  /** When anything came last, or the connection began. */
+  #heardAtMs = 0;
+  /** When the present wait for statistics began: with the last ones, or with the connection. */
+  #awaitedFromMs = 0;
+  #numbersAtMs: number | null = null;
   #retry: Timer | undefined;
   #watch: Timer | undefined;
   #hide: Timer | undefined;
@@ -120,6 +125,7 @@ export class LiveClient {
     this.#set({
       phase,
       isStale: true,
+      numbersAtMs: this.#numbersAtMs,
       retryAtMs: null,
       reason: phase === "offline" ? "This device has no network." : "",
     });
@@ -134,16 +140,16 @@ export class LiveClient {
     this.#complaint = "";
     const socket = this.#options.openSocket();
     this.#socket = socket;
-    this.#messageAtMs = this.#options.now();
+    this.#heardAtMs = this.#awaitedFromMs = this.#options.now();
     socket.onopen = () => this.#opened();
     socket.onmessage = (event) => this.#received(event.data);
     socket.onclose = (event) => this.#lost(event.code, event.reason);
     this.#set({ phase: "connecting", retryAtMs: null });
-    this.#armWatch(STALE_MS);
+    this.#armWatch();
   }
 
   #opened(): void {
-    this.#openedAtMs = this.#messageAtMs = this.#options.now();
+    this.#openedAtMs = this.#heardAtMs = this.#awaitedFromMs = this.#options.now();
     this.#set({ phase: "open", retryAtMs: null, opens: this.#link.opens + 1 });
   }
 
@@ -152,17 +158,19 @@ export class LiveClient {
     if (message === null) {
       return;
     }
-    this.#messageAtMs = this.#options.now();
+    this.#heardAtMs = this.#options.now();
     if (message.type === "error") {
       this.#complaint = message.data.message;
     } else {
       this.#options.onMessage(message);
     }
-    // Only statistics renew the page's numbers; what else comes first must not make old ones look alive.
-    if (message.type === "stats" && (this.#link.isStale || this.#link.reason !== "")) {
-      this.#set({ isStale: false, reason: "" });
-      // The deadline starts with this message, not with whatever the watch was set to meanwhile.
-      this.#armWatch(STALE_MS);
+    // Nothing else renews the page's numbers: what comes before or between must not make old ones look alive.
+    if (message.type === "stats") {
+      this.#numbersAtMs = this.#awaitedFromMs = this.#heardAtMs;
+      if (this.#link.isStale || this.#link.reason !== "") {
+        this.#set({ isStale: false, reason: "", numbersAtMs: null });
+        this.#armWatch();
+      }
     }
   }
 
@@ -177,6 +185,7 @@ export class LiveClient {
     this.#set({
       phase: "waiting",
       isStale: true,
+      numbersAtMs: this.#numbersAtMs,
       attempts: attempts + 1,
       retryAtMs: this.#options.now() + waitMs,
       // A connection that can't be made says nothing; then what ended the last one still tells most.
@@ -184,20 +193,24 @@ export class LiveClient {
     });
   }
 
-  /** One timer watches the deadline: it is set anew when it fires, not with each of thousands of messages. */
-  #armWatch(waitMs: number): void {
+  /** One timer watches both deadlines: it is set anew when it fires, not with each of thousands of messages. */
+  #armWatch(): void {
+    const staleAtMs = this.#link.isStale ? Infinity : this.#awaitedFromMs + STALE_MS;
+    const nextMs = Math.min(staleAtMs, this.#heardAtMs + SILENCE_MS);
     clearTimeout(this.#watch);
-    this.#watch = setTimeout(() => {
-      const silentMs = this.#options.now() - this.#messageAtMs;
-      if (silentMs >= SILENCE_MS) {
-        this.#lost(0, "Nothing has come for 10 seconds");
-      } else if (silentMs >= STALE_MS) {
-        this.#set({ isStale: true });
-        this.#armWatch(Math.min(STALE_MS, SILENCE_MS - silentMs));
-      } else {
-        this.#armWatch(STALE_MS - silentMs);
-      }
-    }, waitMs);
+    this.#watch = setTimeout(() => this.#look(), Math.max(0, nextMs - this.#options.now()));
+  }
+
+  #look(): void {
+    const nowMs = this.#options.now();
+    if (nowMs - this.#heardAtMs >= SILENCE_MS) {
+      this.#lost(0, "Nothing has come for 10 seconds");
+      return;
+    }
+    if (!this.#link.isStale && nowMs - this.#awaitedFromMs >= STALE_MS) {
+      this.#set({ isStale: true, numbersAtMs: this.#numbersAtMs });
+    }
+    this.#armWatch();
   }
 
   #drop(): void {

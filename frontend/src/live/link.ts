@@ -14,8 +14,10 @@ export type LinkPhase =
 
 export interface LinkState {
   readonly phase: LinkPhase;
-  /** Whether nothing has come for too long, or can't come: all numbers are of their last message. */
+  /** Whether no statistics have come for too long, or can't come: all numbers are of their last message. */
   readonly isStale: boolean;
+  /** When the last statistics came, by the client's own clock; told while the link is stale. */
+  readonly numbersAtMs: number | null;
   /** Attempts since the last stable connection. */
   readonly attempts: number;
   /** When the next attempt begins, by the client's own clock. */
@@ -29,6 +31,7 @@ export interface LinkState {
 export const FIRST_LINK: LinkState = {
   phase: "connecting",
   isStale: false,
+  numbersAtMs: null,
   attempts: 0,
   retryAtMs: null,
   reason: "",

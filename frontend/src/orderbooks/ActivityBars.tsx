@@ -1,17 +1,21 @@
-// The changes of the last minute, a bar for each 3 seconds.
+// The changes of the last minute, a bar for each 3 seconds. All markets have one scale, so that a storm looks like one
+// beside a lull; by square roots, so that a lull is not flat.
 import { SLOTS } from "../books/activity";
 
 const HEIGHT = 16;
 
-/** Bars fill their height at so many changes, or at the most there are; one lone change must not look like a storm. */
-const FULL = 6;
+interface ActivityBarsProps {
+  readonly bars: readonly number[];
+  /** The count that fills the height. */
+  readonly top: number;
+}
 
-export function ActivityBars({ bars }: { readonly bars: readonly number[] }) {
-  const top = Math.max(FULL, ...bars);
+export function ActivityBars({ bars, top }: ActivityBarsProps) {
   const path = bars
-    .map((count, slot) =>
-      count === 0 ? "" : `M${slot * 3 + 1} ${HEIGHT}v-${Math.max(1.5, (count / top) * HEIGHT).toFixed(1)}`,
-    )
+    .map((count, slot) => {
+      const height = Math.min(HEIGHT, Math.max(1.5, Math.sqrt(count / top) * HEIGHT));
+      return count === 0 ? "" : `M${slot * 3 + 1} ${HEIGHT}v-${height.toFixed(1)}`;
+    })
     .join("");
   return (
     <svg className="bars" viewBox={`0 0 ${SLOTS * 3} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true">

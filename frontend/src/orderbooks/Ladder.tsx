@@ -38,10 +38,10 @@ export const Ladder = memo(function Ladder({ book }: LadderProps) {
             Size
           </th>
           <th scope="col" className="number ladder-bid">
-            Bid
+            Bid ¢
           </th>
           <th scope="col" className="ladder-ask">
-            Ask
+            Ask ¢
           </th>
           <th scope="col" className="number">
             Size

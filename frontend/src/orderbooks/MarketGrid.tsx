@@ -16,9 +16,9 @@ export const NARROW = "(max-width: 47.99rem)";
 export const COLUMN_TITLES: Readonly<Record<Column, string>> = {
   market: "Market",
   state: "State",
-  bid: "Bid",
-  ask: "Ask",
-  spread: "Spread",
+  bid: "Bid ¢",
+  ask: "Ask ¢",
+  spread: "Spread ¢",
   depth: "Depth",
   activity: "Changes / min",
   changed: "Changed",
@@ -26,8 +26,8 @@ export const COLUMN_TITLES: Readonly<Record<Column, string>> = {
 
 /** What a title alone does not tell. */
 const COLUMN_HINTS: Readonly<Partial<Record<Column, string>>> = {
-  depth: "Contracts on both sides; the bar shows the bids’ share",
-  activity: "Changes of the last minute, counted since this page connected",
+  depth: "Contracts on both sides; of the bar, the dark part are bids and the light part asks",
+  activity: "Changes of the last minute, counted since this page connected; the bars of all markets have one scale",
   changed: "Time since the last change, by the collector’s clock",
 };
 
@@ -36,13 +36,14 @@ interface MarketGridProps {
   readonly sorting: Sorting;
   readonly setSorting: (sorting: Sorting) => void;
   readonly slot: number;
+  readonly activityTop: number;
   /** The collector's time; null before the first statistics. */
   readonly nowMs: number | null;
   readonly opened: string | null;
   readonly open: (ticker: string) => void;
 }
 
-export function MarketGrid({ books, sorting, setSorting, slot, nowMs, opened, open }: MarketGridProps) {
+export function MarketGrid({ books, sorting, setSorting, slot, activityTop, nowMs, opened, open }: MarketGridProps) {
   const [scroller, setScroller] = useState<HTMLDivElement | null>(null);
   const isNarrow = useMedia(NARROW);
   const rowPx = isNarrow ? TALL_ROW_PX : ROW_PX;
@@ -58,6 +59,7 @@ export function MarketGrid({ books, sorting, setSorting, slot, nowMs, opened, op
   const scrollTo = useCallback((row: number) => virtual.scrollToIndex(row), [virtual]);
   const { row, setRow, listRef, onKeyDown } = useRowFocus(books.length, scrollTo);
   const rows = virtual.getVirtualItems();
+  const gutterPx = useGutter(scroller);
   const tabRow = rows.some(({ index }) => index === row) ? row : rows[0]?.index;
   return (
     <div
@@ -69,7 +71,7 @@ export function MarketGrid({ books, sorting, setSorting, slot, nowMs, opened, op
       aria-readonly="true"
     >
       <div role="rowgroup" className="market-head-group">
-        <div role="row" aria-rowindex={1} className="market-head">
+        <div role="row" aria-rowindex={1} className="market-head" style={{ marginRight: gutterPx }}>
           {COLUMNS.map((column) => (
             <Heading key={column} column={column} sorting={sorting} setSorting={setSorting} />
           ))}
@@ -94,6 +96,7 @@ export function MarketGrid({ books, sorting, setSorting, slot, nowMs, opened, op
                   book={book}
                   version={book.version}
                   slot={slot}
+                  activityTop={activityTop}
                   age={ageOf(book, nowMs)}
                   index={index}
                   start={start}
@@ -109,6 +112,22 @@ export function MarketGrid({ books, sorting, setSorting, slot, nowMs, opened, op
       </div>
     </div>
   );
+}
+
+/** The width of an element's own scroll bar, which what stands above it has to leave free. */
+function useGutter(scroller: HTMLElement | null): number {
+  const [gutterPx, setGutterPx] = useState(0);
+  useEffect(() => {
+    if (scroller === null) {
+      return undefined;
+    }
+    const observer = new ResizeObserver(() => {
+      setGutterPx(Math.max(0, scroller.offsetWidth - scroller.clientWidth));
+    });
+    observer.observe(scroller);
+    return () => observer.disconnect();
+  }, [scroller]);
+  return gutterPx;
 }
 
 interface HeadingProps {

@@ -17,11 +17,12 @@ interface MarketPanelProps {
   readonly isListed: boolean;
   readonly version: number;
   readonly slot: number;
+  readonly activityTop: number;
   readonly nowMs: number | null;
   readonly close: () => void;
 }
 
-export function MarketPanel({ ticker, book, isListed, version, slot, nowMs, close }: MarketPanelProps) {
+export function MarketPanel({ ticker, book, isListed, version, slot, activityTop, nowMs, close }: MarketPanelProps) {
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
     heading.current?.focus({ preventScroll: true });
@@ -55,7 +56,7 @@ export function MarketPanel({ ticker, book, isListed, version, slot, nowMs, clos
         <p className="empty">{isListed ? "This market is not recorded here." : "Waiting for the collector…"}</p>
       ) : (
         <>
-          <Summary book={book} slot={slot} nowMs={nowMs} />
+          <Summary book={book} slot={slot} activityTop={activityTop} nowMs={nowMs} />
           <ScrollRegion className="ladder-scroll" name="Order book">
             <Ladder book={book} version={version} />
           </ScrollRegion>
@@ -74,24 +75,31 @@ function Item({ name, children }: { readonly name: string; readonly children: Re
   );
 }
 
-function Summary({ book, slot, nowMs }: { readonly book: Book; readonly slot: number; readonly nowMs: number | null }) {
+interface SummaryProps {
+  readonly book: Book;
+  readonly slot: number;
+  readonly activityTop: number;
+  readonly nowMs: number | null;
+}
+
+function Summary({ book, slot, activityTop, nowMs }: SummaryProps) {
   return (
     <>
       <div className="market-quote">
         <div className="quote-bid">
-          <span className="quote-name">Bid</span>
+          <span className="quote-name">Bid ¢</span>
           <span className="quote-price">
             <Price e4={book.bidE4} />
           </span>
         </div>
         <div className="quote-spread">
-          <span className="quote-name">Spread</span>
+          <span className="quote-name">Spread ¢</span>
           <span className="quote-price">
             <Price e4={book.spreadE4} />
           </span>
         </div>
         <div className="quote-ask">
-          <span className="quote-name">Ask</span>
+          <span className="quote-name">Ask ¢</span>
           <span className="quote-price">
             <Price e4={book.askE4} />
           </span>
@@ -105,11 +113,11 @@ function Summary({ book, slot, nowMs }: { readonly book: Book; readonly slot: nu
           {ageOf(book, nowMs)}
           {book.changedAtMs !== null && <span className="soft"> {formatClock(book.changedAtMs)}</span>}
         </Item>
-        <Item name="Depth">
+        <Item name="Depth, bids / asks">
           {book.hasSnapshot ? `${formatShort(book.bidDepthE2)} / ${formatShort(book.askDepthE2)}` : NOTHING}
         </Item>
         <Item name="Changes / min">
-          {formatCount(book.activity.total(slot))} <ActivityBars bars={book.activity.bars(slot)} />
+          {formatCount(book.activity.total(slot))} <ActivityBars bars={book.activity.bars(slot)} top={activityTop} />
         </Item>
         <Item name="Sequence">{formatCount(book.sequence)}</Item>
       </dl>

@@ -1,7 +1,8 @@
 // One market in the grid. Drawn anew only when its version, its age in seconds or its place has changed.
 import { memo, type MouseEvent } from "react";
 import type { Book } from "../books/book";
-import { formatAge, formatCount, formatShort, NOTHING, words } from "../shared/format";
+import { causeWords, UNFOLLOWED } from "../shared/causes";
+import { formatAge, formatCount, formatShort, NOTHING } from "../shared/format";
 import { StateTag } from "../shared/StateTag";
 import { ActivityBars } from "./ActivityBars";
 import { marketHref } from "./market-param";
@@ -12,6 +13,8 @@ interface MarketRowProps {
   /** The book is changed in place; this is what tells that it was. */
   readonly version: number;
   readonly slot: number;
+  /** The count of changes that fills a bar's height. */
+  readonly activityTop: number;
   readonly age: string;
   readonly index: number;
   readonly start: number;
@@ -24,6 +27,7 @@ interface MarketRowProps {
 export const MarketRow = memo(function MarketRow({
   book,
   slot,
+  activityTop,
   age,
   index,
   start,
@@ -82,7 +86,7 @@ export const MarketRow = memo(function MarketRow({
         <span>{hasSnapshot ? formatShort(book.depthE2) : NOTHING}</span>
       </span>
       <span role="gridcell" className="c-activity number">
-        <ActivityBars bars={book.activity.bars(slot)} />
+        <ActivityBars bars={book.activity.bars(slot)} top={activityTop} />
         <span>{formatCount(total)}</span>
       </span>
       <span role="gridcell" className="c-changed number">
@@ -96,7 +100,8 @@ export function BookState({ book }: { readonly book: Book }) {
   if (book.unknownCause === null) {
     return <StateTag tone="good">exact</StateTag>;
   }
-  return <StateTag tone={book.hasSnapshot ? "degraded" : "waiting"}>{words(book.unknownCause)}</StateTag>;
+  const isLost = book.hasSnapshot && book.unknownCause !== UNFOLLOWED;
+  return <StateTag tone={isLost ? "degraded" : "waiting"}>{causeWords(book.unknownCause)}</StateTag>;
 }
 
 /** How the depth is shared between bids, from the left, and asks. */

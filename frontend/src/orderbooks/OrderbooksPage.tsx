@@ -48,6 +48,7 @@ export function OrderbooksPage({ client, statsStore, bookStore, endpoints }: Ord
     () => (version < 0 ? { all: 0, exact: 0, unknown: 0 } : count(bookStore)),
     [bookStore, version],
   );
+  const activityTop = useMemo(() => (orderVersion < 0 ? 1 : bookStore.activityTop()), [bookStore, orderVersion]);
   useKeys(searchRef, market, close);
   useReturnToList(market);
   const isStale = link.isStale && (stats !== null || counts.all > 0);
@@ -56,7 +57,7 @@ export function OrderbooksPage({ client, statsStore, bookStore, endpoints }: Ord
   return (
     <AsOfContext value={isStale ? nowMs : null}>
       <Shell path="/rl-orderbooks" client={client} stats={stats} endpoints={endpoints} isStale={isStale}>
-        <VerdictBanner verdict={judge(stats, link)} nowMs={nowMs} problemsMax={1} />
+        <VerdictBanner verdict={judge(stats, link)} nowMs={nowMs} httpUrl={endpoints.httpUrl} problemsMax={1} />
         <div className="books living" data-opened={market !== null}>
           <section className="books-list" aria-label="Markets">
             <Toolbar
@@ -73,6 +74,7 @@ export function OrderbooksPage({ client, statsStore, bookStore, endpoints }: Ord
               sorting={sorting}
               setSorting={setSorting}
               slot={bookStore.slot}
+              activityTop={activityTop}
               nowMs={nowMs}
               opened={market}
               open={open}
@@ -90,6 +92,7 @@ export function OrderbooksPage({ client, statsStore, bookStore, endpoints }: Ord
               isListed={counts.all > 0}
               version={opened?.version ?? 0}
               slot={bookStore.slot}
+              activityTop={activityTop}
               nowMs={nowMs}
               close={close}
             />

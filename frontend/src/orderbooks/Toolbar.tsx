@@ -73,6 +73,9 @@ export function Toolbar({ filter, setFilter, sorting, setSorting, counts, listed
         ))}
       </div>
       <AsOf />
+      <p className="depth-legend" aria-hidden="true">
+        Depth <span className="key key-bids">bids</span> <span className="key key-asks">asks</span>
+      </p>
       <p className="listed" role="status">
         {listed === counts.all ? "" : `${formatCount(listed)} shown`}
       </p>

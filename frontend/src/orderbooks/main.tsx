@@ -30,6 +30,7 @@ function take(message: LiveMessage): void {
       break;
     case "stats":
       statsStore.put(message.data);
+      bookStore.tellTime(message.data.server_time_ms);
       break;
     case "error":
       break;

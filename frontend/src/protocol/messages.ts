@@ -1,7 +1,7 @@
 // Generated from schema/dashboard.json by `npm run generate`; a test fails when it is out of date. Don't edit.
 
 /**
- * Everything that the dashboard reads. Printed by python -m collector.web.schema.
+ * Everything that the dashboard reads. Printed by python -m collector.web.jsonschema.
  */
 export type Dashboard = LiveMessage | SeriesData | CoverageData | DataHealthData | ErrorAnswer;
 /**
@@ -151,6 +151,7 @@ export interface StatsData {
   database: DatabaseData;
   db_queue_size: number;
   deltas_processed: number;
+  discovery: DiscoveryData;
   environment: string;
   feeds: FeedData[];
   frames_received: number;
@@ -162,6 +163,7 @@ export interface StatsData {
   markets_tracked: number;
   message_age_ms: number | null;
   messages_per_second: number;
+  newest_second: SecondData;
   problems: Problem[];
   recent_audits: AuditData[];
   recent_gaps: GapData[];
@@ -182,6 +184,7 @@ export interface StatsData {
   stales: number;
   stopping: boolean;
   trades_processed: number;
+  unanswered_audits: number;
   uptime_seconds: number;
   version: string;
   write_ms_last: number | null;
@@ -219,6 +222,19 @@ export interface DatabaseData {
   since: string | null;
 }
 /**
+ * What is found of the exchange's markets, where the settings don't name them.
+ *
+ * `followed` of `open_markets` are recorded. `reason` says why the last look failed, and is empty when it
+ * did not; `last_look` is when one succeeded.
+ */
+export interface DiscoveryData {
+  followed: number;
+  is_on: boolean;
+  last_look: string | null;
+  open_markets: number;
+  reason: string;
+}
+/**
  * One connection slot: where it stands and why, how many markets it is for, and how often it tried.
  */
 export interface FeedData {
@@ -238,16 +254,31 @@ export interface GrowingAgeData {
   feed: string;
 }
 /**
+ * The newest second of what `/rl/series` tells; `end_ms` is 0 before the first.
+ */
+export interface SecondData {
+  age_p99_ms: number | null;
+  commit_p99_ms: number | null;
+  /**
+   * A time in milliseconds since 1970 UTC.
+   */
+  end_ms: number;
+  exact_markets: number | null;
+  messages_per_second: number | null;
+}
+/**
  * Something that an operator should know of.
  *
  * `id` names the problem for as long as it lasts. `failed` means that something which should be recorded is
  * not, or that the service can't do its job; `degraded` that it is, with a reserve in use or in doubt;
  * `notice` that nothing needs to be done now. `detail` says what exactly, and `advice` what to do about it.
+ * `is_over` tells of something that has passed: then `since_ms` is when it happened.
  */
 export interface Problem {
   advice: string;
   detail: string;
   id: string;
+  is_over?: boolean;
   level: "degraded" | "failed" | "notice";
   since_ms: number | null;
   title: string;
@@ -327,6 +358,7 @@ export interface SessionData {
   rows_written: number;
   started: string | null;
   status: "active" | "closed" | "error";
+  unanswered_audits: number;
   write_ms_last: number | null;
   write_ms_max: number | null;
 }

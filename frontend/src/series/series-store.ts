@@ -1,11 +1,12 @@
-// The last 15 minutes of what the charts show: seeded from /rl/series, continued by each `stats`.
-//
-// `stats` does not have the ages of one second's messages, but those of the last minute, which would look like another
-// line. So their newest seconds stay empty until the next answer of /rl/series brings them.
-import type { SeriesData, StatsData } from "../protocol/messages";
+// The last 15 minutes of what the charts show: seeded from /rl/series, continued by the newest second of each `stats`.
+import type { SecondData, SeriesData } from "../protocol/messages";
 import { SecondRing } from "./ring";
 
 export const WINDOW_S = 900;
+/** A short history does not waste a chart's width, but a line of a few seconds would tell nothing either. */
+export const WINDOW_S_MIN = 120;
+/** The collector's clock was set back by more than this: times that lie ahead of it would hide what comes. */
+const BACK_MS = 60_000;
 
 export const SERIES = ["messages_per_second", "commit_p99_ms", "age_p99_ms", "exact_markets"] as const;
 export type SeriesName = (typeof SERIES)[number];
@@ -13,6 +14,7 @@ export type SeriesName = (typeof SERIES)[number];
 export interface SeriesView {
   /** The newest second, in seconds since 1970; null before the first value. */
   readonly endS: number | null;
+  /** One value for each second up to the newest, oldest first, of all of the time there is something of. */
   readonly values: Readonly<Record<SeriesName, readonly (number | null)[]>>;
 }
 
@@ -25,7 +27,9 @@ export class SeriesStore {
   };
   readonly #listeners = new Set<() => void>();
   #view: SeriesView | null = null;
-  #before: StatsData | null = null;
+  /** The newest end of a second that was told, and the place in the rings that it got. */
+  #endMs = 0;
+  #endS = 0;
 
   readonly subscribe = (listener: () => void): (() => void) => {
     this.#listeners.add(listener);
@@ -37,35 +41,52 @@ export class SeriesStore {
 
   /** Take over what the collector remembers. Seconds that came live meanwhile, after its end, stay. */
   seed(series: SeriesData): void {
-    const endS = Math.floor(series.end_ms / 1000);
+    if (series.end_ms === 0) {
+      return;
+    }
+    const endS = this.#place(series.end_ms);
     const stepS = Math.max(1, Math.round(series.step_ms / 1000));
     for (const name of SERIES) {
       const values = series[name];
-      const ring = this.#rings[name];
       values.forEach((value, index) => {
-        ring.put(endS - (values.length - 1 - index) * stepS, value);
+        this.#rings[name].put(endS - (values.length - 1 - index) * stepS, value);
       });
     }
     this.#changed();
   }
 
-  /** One more second. */
-  note(stats: StatsData): void {
-    const second = Math.floor(stats.server_time_ms / 1000);
-    const newest = this.#rings.messages_per_second.newest;
-    // The collector's clock was set back: times that lie ahead of it would hide what comes.
-    if (newest - second > 60) {
+  /** One more second; nothing when it has been told already. */
+  note(second: SecondData): void {
+    if (second.end_ms === 0 || second.end_ms === this.#endMs) {
+      return;
+    }
+    if (this.#endMs - second.end_ms > BACK_MS) {
       this.#clear();
     }
-    this.#rings.messages_per_second.put(second, rateSince(this.#before, stats));
-    this.#rings.commit_p99_ms.put(second, null);
-    this.#rings.age_p99_ms.put(second, null);
-    this.#rings.exact_markets.put(second, stats.markets_active);
-    this.#before = stats;
+    const place = this.#place(second.end_ms);
+    for (const name of SERIES) {
+      this.#rings[name].put(place, second[name]);
+    }
     this.#changed();
   }
 
+  /**
+   * The place of a second that ended at a time. The collector's seconds end anywhere between two of the clock and come
+   * a little early or late: from one to the next counts, so that rounding makes neither holes nor doubles.
+   */
+  #place(endMs: number): number {
+    const next = this.#endS + Math.round((endMs - this.#endMs) / 1000);
+    const isNear = this.#endMs > 0 && Math.abs(next - endMs / 1000) <= 1;
+    const place = isNear ? next : Math.round(endMs / 1000);
+    if (endMs > this.#endMs) {
+      this.#endMs = endMs;
+      this.#endS = place;
+    }
+    return place;
+  }
+
   #clear(): void {
+    this.#endMs = this.#endS = 0;
     for (const name of SERIES) {
       this.#rings[name].clear();
     }
@@ -73,14 +94,15 @@ export class SeriesStore {
 
   #read(): SeriesView {
     const endS = Math.max(...SERIES.map((name) => this.#rings[name].newest));
+    const all = SERIES.map((name) => this.#rings[name].read(endS));
+    const firsts = all.map((values) => values.findIndex((value) => value !== null)).filter((first) => first >= 0);
+    const from = Math.min(WINDOW_S - WINDOW_S_MIN, ...firsts);
+    const [messages_per_second = [], commit_p99_ms = [], age_p99_ms = [], exact_markets = []] = all.map((values) =>
+      values.slice(from),
+    );
     return {
       endS: endS < 0 ? null : endS,
-      values: {
-        messages_per_second: this.#rings.messages_per_second.read(endS),
-        commit_p99_ms: this.#rings.commit_p99_ms.read(endS),
-        age_p99_ms: this.#rings.age_p99_ms.read(endS),
-        exact_markets: this.#rings.exact_markets.read(endS),
-      },
+      values: { messages_per_second, commit_p99_ms, age_p99_ms, exact_markets },
     };
   }
 
@@ -90,11 +112,4 @@ export class SeriesStore {
       listener();
     }
   }
-}
-
-/** Frames a second between two `stats` that belong together: of one process, and not far apart. */
-function rateSince(before: StatsData | null, stats: StatsData): number | null {
-  const seconds = before === null ? 0 : (stats.server_time_ms - before.server_time_ms) / 1000;
-  const frames = before === null ? 0 : stats.frames_received - before.frames_received;
-  return seconds >= 0.5 && seconds <= 5 && frames >= 0 ? frames / seconds : null;
 }

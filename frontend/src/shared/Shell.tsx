@@ -7,7 +7,7 @@ import { LinkChip } from "./LinkChip";
 import { ThemeToggle } from "./ThemeToggle";
 
 const PAGES = [
-  { path: "/rl-stats", name: "Recorder" },
+  { path: "/rl-stats", name: "Recording" },
   { path: "/rl-orderbooks", name: "Order books" },
 ] as const;
 
@@ -34,7 +34,7 @@ export function Shell({ path, client, stats, endpoints, isStale, children }: She
       <header className="top">
         <p className="brand">
           <img src="/icon.svg" alt="" width="22" height="22" />
-          <span>Order-book recorder</span>
+          <span>Order-book collector</span>
         </p>
         <nav className="tabs" aria-label="Pages">
           {PAGES.map((page) => (
@@ -61,13 +61,13 @@ export function Shell({ path, client, stats, endpoints, isStale, children }: She
       </main>
       <footer className="foot">
         <p>
-          Numbers are the recorder&rsquo;s own. Times are {zone}.
+          Numbers are the collector&rsquo;s own. Times are {zone}.
           {stats !== null && ` ${stats.clients === 1 ? "1 viewer" : `${stats.clients} viewers`} connected.`}
         </p>
         <nav aria-label="Raw answers">
           <a href={endpoints.httpUrl("/rl/status")}>Status</a>
           <a href={endpoints.httpUrl("/health")}>Health</a>
-          <a href={endpoints.httpUrl("/health/data")}>Recording</a>
+          <a href={endpoints.httpUrl("/health/data")}>Ledgers</a>
           <a href={endpoints.httpUrl("/metrics")}>Metrics</a>
           <a href={endpoints.httpUrl("/rl/orderbook/snapshot")}>Books</a>
         </nav>

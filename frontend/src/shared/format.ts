@@ -25,10 +25,10 @@ export function formatMs(ms: number | null): string {
   if (Math.abs(ms) >= 60_000) {
     return formatDuration(ms / 1000);
   }
-  if (Math.abs(ms) >= 1_000) {
+  if (Math.abs(ms) >= 999.5) {
     return `${tenths.format(ms / 1000)} s`;
   }
-  return Math.abs(ms) < 10 ? `${tenths.format(ms)} ms` : `${whole.format(ms)} ms`;
+  return Math.abs(ms) < 9.95 ? `${tenths.format(ms)} ms` : `${whole.format(ms)} ms`;
 }
 
 /** The two largest units of a time span: 42 s, 3 min 5 s, 2 h 10 min, 4 d 3 h. */

@@ -1,6 +1,10 @@
-// An HTTP answer that is asked for again and again while the page is visible, and at once after a reconnection.
+// An HTTP answer that is asked for while the page is visible: at once after each reconnection, and again and again or
+// until it comes.
 import { useEffect, useState } from "react";
 import { fetchJson, type IsAnswer } from "./fetching";
+
+/** So long after a question that was not answered, it is put again. */
+const RETRY_MS = 10_000;
 
 export interface Polled<T> {
   /** The newest answer; null before the first. */
@@ -14,13 +18,13 @@ interface Asked<T> extends Polled<T> {
 }
 
 /**
- * The answer of `url`. `round` is a number that goes up with each connection: a new one asks anew. While `isActive` is
- * false nothing is asked, and the last answer stays.
+ * The answer of `url`, asked for each `everyMs`, or once where that is null. `round` is a number that goes up with each
+ * connection: a new one asks anew. While `isActive` is false nothing is asked, and the last answer stays.
  */
 export function usePolled<T>(
   url: string,
   isAnswer: IsAnswer<T>,
-  everyMs: number,
+  everyMs: number | null,
   round: number,
   isActive: boolean,
 ): Polled<T> {
@@ -32,6 +36,7 @@ export function usePolled<T>(
     const abort = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
     const ask = async () => {
+      let waitMs = everyMs;
       try {
         const data = await fetchJson(url, isAnswer, abort.signal);
         setAsked({ url, data, error: "" });
@@ -41,8 +46,11 @@ export function usePolled<T>(
         }
         const message = error instanceof Error ? error.message : String(error);
         setAsked((before) => ({ url, data: before.url === url ? before.data : null, error: message }));
+        waitMs ??= RETRY_MS;
       }
-      timer = setTimeout(() => void ask(), everyMs);
+      if (waitMs !== null) {
+        timer = setTimeout(() => void ask(), waitMs);
+      }
     };
     void ask();
     return () => {

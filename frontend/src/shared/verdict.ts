@@ -13,6 +13,8 @@ export interface Verdict {
   readonly sinceMs: number | null;
   /** One line more, for good times. */
   readonly note: string;
+  /** When the numbers came that the page still shows, by the page's own clock; null while they live. */
+  readonly numbersAtMs: number | null;
   /** Worst first. */
   readonly problems: readonly Problem[];
 }
@@ -23,42 +25,45 @@ export function judge(stats: StatsData | null, link: LinkState): Verdict {
       ? {
           kind: "lost",
           title: "No connection to the collector",
-          sinceMs: null,
-          note: "",
+          ...UNDATED,
           problems: [connectionProblem(link, null)],
         }
-      : { kind: "connecting", title: "Connecting to the collector", sinceMs: null, note: "", problems: [] };
+      : { kind: "connecting", title: "Connecting to the collector", ...UNDATED, problems: [] };
   }
   if (link.isStale) {
     const asOf = formatClock(stats.server_time_ms);
+    const { numbersAtMs } = link;
     // A tab that was hidden comes back without an alarm, and without a claim that its numbers live.
     if (link.attempts === 0 && (link.phase === "connecting" || link.phase === "paused")) {
       const title = `Reconnecting to the collector – numbers as of ${asOf}`;
-      return { kind: "connecting", title, sinceMs: null, note: "", problems: [] };
+      return { kind: "connecting", title, ...UNDATED, numbersAtMs, problems: [] };
     }
     return {
       kind: "lost",
       title: `No connection to the collector – numbers as of ${asOf}`,
       sinceMs: stats.server_time_ms,
       note: "",
+      numbersAtMs,
       problems: [connectionProblem(link, stats.server_time_ms), ...stats.problems],
     };
   }
-  return judgeRecorder(stats);
+  return { ...judgeRecorder(stats), numbersAtMs: null };
 }
+
+const UNDATED = { sinceMs: null, note: "", numbersAtMs: null } as const;
 
 function hasFailed(link: LinkState): boolean {
   return link.isStale || link.attempts > 0 || link.phase === "offline";
 }
 
-function judgeRecorder(stats: StatsData): Verdict {
+function judgeRecorder(stats: StatsData): Omit<Verdict, "numbersAtMs"> {
   const { problems } = stats;
   const failed = problems.find((problem) => problem.level === "failed");
   if (failed !== undefined) {
     // Where some feeds go on, it is still true that not everything is recorded that should be.
     const isPartial = stats.session_status === "active" && stats.markets_active > 0;
     const title = isPartial ? "NOT recording everything" : "NOT recording";
-    return { kind: "failed", title, sinceMs: failed.since_ms, note: reach(stats), problems };
+    return { kind: "failed", title, sinceMs: sinceWorst(problems, "failed"), note: shortfall(stats), problems };
   }
   const degraded = problems.find((problem) => problem.level === "degraded");
   if (stats.session_status !== "active") {
@@ -66,22 +71,35 @@ function judgeRecorder(stats: StatsData): Verdict {
     return {
       kind: degraded === undefined ? "starting" : "degraded",
       title: isFirst ? "Not recording yet" : "Not recording while reconnecting",
-      sinceMs: degraded?.since_ms ?? lastTime(stats.feeds.map((feed) => feed.since)),
+      sinceMs: sinceWorst(problems, "degraded") ?? lastTime(stats.feeds.map((feed) => feed.since)),
       note: isFirst ? "No session has begun" : reach(stats),
       problems,
     };
   }
   if (degraded !== undefined) {
-    const isReserve = stats.database.phase === "away" || stats.spool.records > 0;
+    const reserve = reserveWords(stats, degraded);
     return {
-      kind: isReserve ? "reserve" : "degraded",
-      title: isReserve ? "Recording, with a reserve in use" : "Recording, with a fault",
-      sinceMs: degraded.since_ms,
+      kind: reserve === null ? "degraded" : "reserve",
+      title: reserve ?? "Recording, with a fault",
+      sinceMs: sinceWorst(problems, "degraded"),
       note: reach(stats),
       problems,
     };
   }
   return { kind: "good", title: "Recording", sinceMs: goodSince(stats), note: reach(stats), problems };
+}
+
+/** The worst problem of a level that lasts; a fault that is over is not still so. */
+function sinceWorst(problems: readonly Problem[], level: Problem["level"]): number | null {
+  return problems.find((problem) => problem.level === level && problem.is_over !== true)?.since_ms ?? null;
+}
+
+/** What stands in for the database, where that is the worst there is; null where something else is wrong. */
+function reserveWords(stats: StatsData, worst: Problem): string | null {
+  if (stats.database.phase === "away") {
+    return "Recording to disk – the database is away";
+  }
+  return worst.id === "spool" ? "Recording, the spool is draining" : null;
 }
 
 /** All is well since the last of its parts became well. */
@@ -97,12 +115,19 @@ function lastTime(times: readonly (string | null)[]): number | null {
 
 function reach(stats: StatsData): string {
   const { markets_active: exact, markets_tracked: all } = stats;
-  return exact === all ? `All ${plural(all, "book")} exact` : `${formatCount(exact)} of ${plural(all, "book")} exact`;
+  // A book that an audit found wrong had been called exact: just now nobody should promise that for all of them.
+  const isDoubted = stats.problems.some((problem) => problem.id === "audit-mismatch");
+  return exact === all && !isDoubted ? `All ${plural(all, "book")} exact` : shortfall(stats);
+}
+
+/** How many books are not exact; nothing where that would calm in the wrong place. */
+function shortfall({ markets_active: exact, markets_tracked: all }: StatsData): string {
+  return exact === all ? "" : `${formatCount(exact)} of ${plural(all, "book")} exact`;
 }
 
 function connectionProblem(link: LinkState, sinceMs: number | null): Problem {
   const isSilent = link.phase === "open";
-  const cause = isSilent ? "The connection is open, but nothing comes." : link.reason;
+  const cause = isSilent ? "The connection is open, but no numbers come." : link.reason;
   return {
     id: "page_connection",
     level: "failed",

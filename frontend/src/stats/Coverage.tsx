@@ -3,7 +3,8 @@ import { useVirtualizer } from "@tanstack/react-virtual";
 import { useCallback, useId, useMemo, useState } from "react";
 import type { CoverageData } from "../protocol/messages";
 import { hasKey } from "../shared/fetching";
-import { formatDuration, formatMinute, formatMoment, formatShare, NOTHING, plural, words } from "../shared/format";
+import { causeWords, UNFOLLOWED } from "../shared/causes";
+import { formatClock, formatMinute, formatMoment, formatMs, formatShare, NOTHING, plural } from "../shared/format";
 import { Panel } from "../shared/Panel";
 import { useRowFocus } from "../shared/row-focus";
 import { usePolled } from "../shared/use-polled";
@@ -17,9 +18,11 @@ const SPANS = [
   { minutes: 1440, name: "24 h" },
 ] as const;
 const EVERY_MS = 20_000;
+/** The first answers after a start are of its first second, and soon tell nothing of the present any more. */
+const EVERY_MS_YOUNG = 5_000;
 const ROW_PX = 26;
-const CAUSES_SHOWN = 3;
 const INTERVALS_SHOWN = 6;
+const SHORT_MS = 600_000;
 
 const isCoverage = hasKey<CoverageData>("markets");
 
@@ -27,11 +30,14 @@ interface CoverageProps {
   readonly httpUrl: (path: string) => string;
   readonly round: number;
   readonly isActive: boolean;
+  /** Whether the collector has just started. */
+  readonly isYoung: boolean;
 }
 
-export function Coverage({ httpUrl, round, isActive }: CoverageProps) {
+export function Coverage({ httpUrl, round, isActive, isYoung }: CoverageProps) {
   const [minutes, setMinutes] = useState<number>(SPANS[0].minutes);
-  const { data, error } = usePolled(httpUrl(`/rl/coverage?minutes=${minutes}`), isCoverage, EVERY_MS, round, isActive);
+  const everyMs = isYoung ? EVERY_MS_YOUNG : EVERY_MS;
+  const { data, error } = usePolled(httpUrl(`/rl/coverage?minutes=${minutes}`), isCoverage, everyMs, round, isActive);
   const view = useMemo(() => (data === null ? null : viewCoverage(data)), [data]);
   const choice = (
     <div className="segmented" role="group" aria-label="Time span">
@@ -66,22 +72,24 @@ export function Coverage({ httpUrl, round, isActive }: CoverageProps) {
 function CoverageBody({ view }: { readonly view: CoverageView }) {
   const [chosen, setChosen] = useState<string | null>(null);
   const strip = view.strips.find(({ ticker }) => ticker === chosen) ?? view.strips[0];
+  // Within a few minutes, times without seconds would tell the same one twice.
+  const formatTick = view.toMs - view.fromMs < SHORT_MS ? formatClock : formatMinute;
   return (
     <>
       <p className="coverage-sum-words">{summarise(view)}</p>
       <div className="coverage-grid">
         <div className="coverage-head" aria-hidden="true">
           <span>All markets</span>
-          <CoverageSum unknownByCell={view.unknownByCell} />
+          <CoverageSum cells={view.sum} />
           <span className="number">{view.exactShare === null ? NOTHING : formatShare(view.exactShare)}</span>
         </div>
         <StripList view={view} chosen={strip?.ticker ?? null} choose={setChosen} />
         <div className="coverage-axis" aria-hidden="true">
           <span />
           <span className="coverage-times">
-            <span>{formatMinute(view.fromMs)}</span>
-            <span>{formatMinute((view.fromMs + view.toMs) / 2)}</span>
-            <span>{formatMinute(view.toMs)}</span>
+            <span>{formatTick(view.fromMs)}</span>
+            <span>{formatTick((view.fromMs + view.toMs) / 2)}</span>
+            <span>{formatTick(view.toMs)}</span>
           </span>
           <span />
         </div>
@@ -89,6 +97,7 @@ function CoverageBody({ view }: { readonly view: CoverageView }) {
       <p className="coverage-legend" aria-hidden="true">
         <span className="key key-exact">exact</span>
         <span className="key key-unknown">unknown</span>
+        {view.leftMs > 0 && <span className="key key-left">{causeWords(UNFOLLOWED)}</span>}
         <span className="key key-none">not recorded</span>
       </p>
       {strip !== undefined && <StripDetail strip={strip} nowMs={view.toMs} />}
@@ -97,15 +106,24 @@ function CoverageBody({ view }: { readonly view: CoverageView }) {
 }
 
 function summarise(view: CoverageView): string {
-  const { strips, wholeMarkets, causes } = view;
+  const { strips, wholeMarkets, causes, leftMs } = view;
   const all = strips.length;
-  if (wholeMarkets === all) {
-    return `All ${plural(all, "market")} exact for the whole time.`;
+  const sentences = [
+    wholeMarkets === all
+      ? `All ${plural(all, "market")} exact for the whole time.`
+      : `${wholeMarkets} of ${plural(all, "market")} exact for the whole time, worst first.`,
+  ];
+  if (causes.length > 0) {
+    const told = causes.map(([cause, ms]) => `${causeWords(cause)} ${formatMs(ms)}`);
+    sentences.push(`Unknown time, added up over all markets: ${told.join("; ")}.`);
   }
-  const told = causes.slice(0, CAUSES_SHOWN).map(([cause, ms]) => `${words(cause)} ${formatDuration(ms / 1000)}`);
-  const rest = causes.length > CAUSES_SHOWN ? `, and ${plural(causes.length - CAUSES_SHOWN, "more cause")}` : "";
-  const why = told.length === 0 ? "" : ` Unknown time over all of them: ${told.join(", ")}${rest}.`;
-  return `${wholeMarkets} of ${plural(all, "market")} exact for the whole time, worst first.${why}`;
+  if (leftMs > 0) {
+    sentences.push(`Besides, ${causeWords(UNFOLLOWED)}: ${formatMs(leftMs)}.`);
+  }
+  if (view.firstMs !== null) {
+    sentences.push(`Nothing was recorded before ${formatMoment(view.firstMs, view.toMs)}.`);
+  }
+  return sentences.join(" ");
 }
 
 interface StripListProps {
@@ -165,7 +183,7 @@ function StripList({ view, chosen, choose }: StripListProps) {
                 onPointerEnter={() => choose(strip.ticker)}
               >
                 <span className="ticker">{strip.ticker}</span>
-                <CoverageStrip segments={strip.segments} />
+                <CoverageStrip cells={strip.cells} />
                 <span className="number">{strip.exactShare === null ? NOTHING : formatShare(strip.exactShare)}</span>
                 <span className="visually-hidden">{tell(strip)}</span>
               </div>
@@ -183,9 +201,7 @@ function tell(strip: MarketStrip): string {
     return "not recorded in this time";
   }
   const why =
-    strip.mainCause === null
-      ? ""
-      : `, unknown for ${formatDuration(strip.unknownMs / 1000)}, mostly ${words(strip.mainCause)}`;
+    strip.mainCause === null ? "" : `, unknown for ${formatMs(strip.unknownMs)}, mostly ${causeWords(strip.mainCause)}`;
   return `exact${why}`;
 }
 
@@ -201,8 +217,8 @@ function StripDetail({ strip, nowMs }: { readonly strip: MarketStrip; readonly n
         <ul>
           {shown.map((interval) => (
             <li key={interval.from_ms}>
-              {formatMoment(interval.from_ms, nowMs)} – {formatMoment(interval.to_ms, nowMs)}{" "}
-              <span className="soft">{words(interval.cause ?? "unknown")}</span>
+              {formatMoment(interval.from_ms, nowMs)} for {formatMs(interval.to_ms - interval.from_ms)}{" "}
+              <span className="soft">{causeWords(interval.cause ?? "unknown")}</span>
             </li>
           ))}
           {more > 0 && <li className="soft">and {plural(more, "earlier time")}</li>}

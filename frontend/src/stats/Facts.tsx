@@ -106,16 +106,7 @@ export function Integrity({ stats, health }: IntegrityProps) {
         <Fact name="Ledger" note={health.error === "" ? (health.data?.why ?? "") : health.error}>
           <LedgerState health={health} />
         </Fact>
-        <Fact
-          name="Audits"
-          note={
-            stats.audit_mismatches > 0
-              ? `${formatCount(stats.audit_mismatches)} of ${plural(stats.audits, "book")} differed`
-              : stats.audits > 0
-                ? `${plural(stats.audits, "book")} compared with the exchange’s`
-                : ""
-          }
-        >
+        <Fact name="Audits" note={auditNote(stats)}>
           {stats.audit_mismatches > 0 ? (
             <StateTag tone="failed">differences</StateTag>
           ) : stats.audits > 0 ? (
@@ -138,6 +129,20 @@ export function Integrity({ stats, health }: IntegrityProps) {
       </dl>
     </Panel>
   );
+}
+
+function auditNote(stats: StatsData): string {
+  const { audits, audit_mismatches: mismatches, unanswered_audits: unanswered } = stats;
+  return [
+    mismatches > 0
+      ? `${formatCount(mismatches)} of ${plural(audits, "book")} differed`
+      : audits > 0
+        ? `${plural(audits, "book")} compared with the exchange’s`
+        : "",
+    unanswered > 0 ? `${formatCount(unanswered)} not answered` : "",
+  ]
+    .filter(Boolean)
+    .join(", ");
 }
 
 function LedgerState({ health }: { readonly health: Polled<DataHealthData> }) {

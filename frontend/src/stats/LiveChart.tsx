@@ -2,7 +2,6 @@
 import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { WINDOW_S } from "../series/series-store";
 import { formatClock, formatMinute, NOTHING } from "../shared/format";
 import { resolveColor, watchTheme } from "../shared/theme";
 import { AsOf } from "../shared/as-of";
@@ -17,11 +16,9 @@ interface LiveChartProps {
   readonly format: (value: number) => string;
   /** Whether only whole numbers occur, so that no axis should show others. */
   readonly isWhole?: boolean;
-  /** Shown large; null stands for a missing value. */
-  readonly now: number | null;
 }
 
-export function LiveChart({ title, unit, endS, values, format, isWhole = false, now }: LiveChartProps) {
+export function LiveChart({ title, unit, endS, values, format, isWhole = false }: LiveChartProps) {
   const holder = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
 
@@ -61,31 +58,33 @@ export function LiveChart({ title, unit, endS, values, format, isWhole = false, 
     null,
   );
   const peakWords = peak === null ? NOTHING : format(peak);
+  const newest = values.at(-1) ?? null;
+  const newestWords = newest === null ? NOTHING : format(newest);
   return (
     <figure className="chart">
       <figcaption className="chart-head">
         <span className="chart-title">{title}</span>
         <AsOf />
-        <span className="chart-now">{now === null ? NOTHING : format(now)}</span>
+        <span className="chart-now">{newestWords}</span>
         <span className="chart-unit">{unit}</span>
         <span className="chart-peak">peak {peakWords}</span>
       </figcaption>
-      <div className="chart-body" data-empty={endS === null}>
+      <div className="chart-body" data-empty={peak === null}>
         <div
           className="chart-plot"
           ref={holder}
           role="img"
-          aria-label={`${title}, last 15 minutes: now ${now === null ? "none" : format(now)}, highest ${peakWords}`}
+          aria-label={`${title}, last 15 minutes: now ${newest === null ? "none" : newestWords}, highest ${peakWords}`}
         />
-        {endS === null && <p className="chart-empty">No numbers yet</p>}
+        {peak === null && <p className="chart-empty">No data yet</p>}
       </div>
     </figure>
   );
 }
 
-const WHOLE_STEPS = [1, 2, 5]
-  .flatMap((step) => [1, 10, 100, 1_000].map((unit) => step * unit))
-  .sort((one, other) => one - other);
+const WHOLE_STEPS = [1, 10, 100, 1_000, 10_000].flatMap((unit) => [unit, 2 * unit, 5 * unit]);
+/** Seconds between the times below the chart; the shorter, the shorter its history. */
+const TIME_STEPS = [30, 60, 120, 300, 600];
 
 function options(element: HTMLElement, format: (value: number) => string, isWhole: boolean): uPlot.Options {
   const ink = resolveColor(element, "var(--ink-3)");
@@ -100,9 +99,10 @@ function options(element: HTMLElement, format: (value: number) => string, isWhol
     legend: { show: false },
     cursor: { y: false, points: { size: 6 }, drag: { setScale: false, x: false, y: false } },
     scales: {
-      x: { range: (_, __, max) => [max - WINDOW_S, max] },
+      // As far as there are values; the last one at the right edge.
+      x: { range: (_, min, max) => [min, max] },
       // From zero, so that a calm line is not blown up into a storm.
-      y: { range: (_, __, max) => [0, Math.max(max, 1) * 1.15] },
+      y: { range: (_, __, max) => [0, (max > 0 ? max : 1) * 1.15] },
     },
     axes: [
       {
@@ -112,8 +112,9 @@ function options(element: HTMLElement, format: (value: number) => string, isWhol
         ticks: { stroke: line, size: 4 },
         size: 24,
         space: 64,
-        incrs: [300, 600],
-        values: (_, times) => times.map((time) => formatMinute(time * 1000)),
+        incrs: TIME_STEPS,
+        values: (_, times, __, ___, stepS) =>
+          times.map((time) => (stepS < 60 ? formatClock(time * 1000) : formatMinute(time * 1000))),
       },
       {
         stroke: ink,
@@ -123,7 +124,8 @@ function options(element: HTMLElement, format: (value: number) => string, isWhol
         size: 46,
         space: 32,
         ...(isWhole ? { incrs: WHOLE_STEPS } : {}),
-        values: (_, values) => values.map((value) => (value === 0 ? "0" : format(value))),
+        values: (_, values) =>
+          values.map((value) => (value === 0 ? "0" : isWhole && !Number.isInteger(value) ? "" : format(value))),
       },
     ],
     series: [{}, { stroke: blue, fill: wash, width: 1.5, points: { show: false } }],

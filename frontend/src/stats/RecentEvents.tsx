@@ -1,6 +1,7 @@
 // The newest gaps, rejects and audits.
 import type { ReactNode } from "react";
 import type { AuditData, GapData, RejectData, StatsData } from "../protocol/messages";
+import { causeWords } from "../shared/causes";
 import { formatCount, formatMoment, parseTime, words } from "../shared/format";
 import { Icon, type IconName } from "../shared/icons";
 import { Panel } from "../shared/Panel";
@@ -99,7 +100,8 @@ export function RecentEvents({ stats }: { readonly stats: StatsData }) {
 function gapTitle(gap: GapData): ReactNode {
   return (
     <>
-      <span className="ticker">{gap.market_ticker ?? `all books of subscription ${gap.sid}`}</span> {words(gap.cause)}
+      <span className="ticker">{gap.market_ticker ?? `all books of subscription ${gap.sid}`}</span>{" "}
+      {causeWords(gap.cause)}
     </>
   );
 }

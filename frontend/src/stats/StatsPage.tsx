@@ -1,4 +1,4 @@
-// The page /rl-stats: whether the recording is good, what is wrong if not, and every number of the recorder.
+// The page /rl-stats: whether the recording is good, what is wrong if not, and every number of the collector.
 import type { LiveClient } from "../live/client";
 import { useLink, useStats } from "../live/hooks";
 import type { StatsStore } from "../live/stats-store";
@@ -20,6 +20,7 @@ import { Feeds, Sessions } from "./Tables";
 
 const isDataHealth = hasKey<DataHealthData>("sessions");
 const HEALTH_EVERY_MS = 30_000;
+const YOUNG_S = 120;
 
 interface StatsPageProps {
   readonly client: LiveClient;
@@ -39,11 +40,22 @@ export function StatsPage({ client, statsStore, seriesStore, endpoints }: StatsP
   return (
     <AsOfContext value={isStale ? stats.server_time_ms : null}>
       <Shell path="/rl-stats" client={client} stats={stats} endpoints={endpoints} isStale={isStale}>
-        <VerdictBanner verdict={judge(stats, link)} nowMs={stats?.server_time_ms ?? null} />
+        <VerdictBanner verdict={judge(stats, link)} nowMs={stats?.server_time_ms ?? null} httpUrl={httpUrl} />
         <div className="living">
           <KeyNumbers stats={stats} />
-          <Charts store={seriesStore} stats={stats} httpUrl={httpUrl} round={link.opens} isActive={isActive} />
-          <Coverage httpUrl={httpUrl} round={link.opens} isActive={isActive} />
+          <Charts
+            store={seriesStore}
+            tracked={stats?.markets_tracked ?? null}
+            httpUrl={httpUrl}
+            round={link.opens}
+            isActive={isActive}
+          />
+          <Coverage
+            httpUrl={httpUrl}
+            round={link.opens}
+            isActive={isActive}
+            isYoung={stats !== null && stats.uptime_seconds < YOUNG_S}
+          />
           {stats !== null && (
             <>
               <div className="trio">

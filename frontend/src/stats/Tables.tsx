@@ -1,7 +1,7 @@
 // Feeds and sessions: what is connected, what was, and why it ended.
 import type { ReactNode } from "react";
 import type { DataHealthData, FeedData, SessionData, StatsData } from "../protocol/messages";
-import { formatCount, formatMoment, formatMs, NOTHING, parseTime, words } from "../shared/format";
+import { formatCount, formatDuration, formatMoment, formatMs, NOTHING, parseTime, words } from "../shared/format";
 import { Panel } from "../shared/Panel";
 import { ScrollRegion } from "../shared/ScrollRegion";
 import { StateTag, type Tone } from "../shared/StateTag";
@@ -75,6 +75,7 @@ const FEED_HEADINGS: readonly Heading[] = [
 export function Feeds({ stats }: { readonly stats: StatsData }) {
   return (
     <Panel title="Feeds">
+      {stats.discovery.is_on && <p className="panel-note panel-lead">{discoveryWords(stats)}</p>}
       <Table title="Feeds" headings={FEED_HEADINGS} empty="No feed yet.">
         {stats.feeds.map((feed) => (
           <tr key={feed.name}>
@@ -93,6 +94,18 @@ export function Feeds({ stats }: { readonly stats: StatsData }) {
       </Table>
     </Panel>
   );
+}
+
+/** What is recorded of all that could be, where the collector finds its markets by itself. */
+function discoveryWords({ discovery, server_time_ms: nowMs }: StatsData): string {
+  const { followed, open_markets: open, last_look: lastLook, reason } = discovery;
+  const lastMs = parseTime(lastLook);
+  if (lastMs === null) {
+    return `Open markets were not looked up yet${reason === "" ? "" : `: ${reason}`}`;
+  }
+  const ago = formatDuration((nowMs - lastMs) / 1000);
+  const failure = reason === "" ? "" : `; the last look failed: ${reason}`;
+  return `Recording ${formatCount(followed)} of ${formatCount(open)} open markets, looked up ${ago} ago${failure}`;
 }
 
 const SESSION_TONES: Readonly<Record<SessionData["status"], Tone>> = {
@@ -154,6 +167,7 @@ export function Sessions({ stats, health }: SessionsProps) {
               <td className="number">
                 {formatCount(session.audits)}
                 {session.audit_mismatches > 0 && ` (${formatCount(session.audit_mismatches)} differ)`}
+                {session.unanswered_audits > 0 && ` (${formatCount(session.unanswered_audits)} unanswered)`}
               </td>
               <td className="number" title={`Slowest ${formatMs(session.write_ms_max)}`}>
                 {formatMs(session.write_ms_last)}

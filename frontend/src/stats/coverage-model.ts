@@ -1,19 +1,21 @@
 // Coverage as a strip shows it: cells of equal time, the markets with the most unknown time first. Pure.
-import type { CoverageData, IntervalData, MarketCoverageData } from "../protocol/messages";
+import type { CoverageData, IntervalData } from "../protocol/messages";
+import { UNFOLLOWED } from "../shared/causes";
 
 export const CELLS = 120;
+/** A recording that has just begun does not fill the strip with its first second. */
+export const SPAN_MS_MIN = 120_000;
 
-/** A run of equal cells. `none` is time in which no session was for the market. */
-export interface Segment {
-  readonly kind: "exact" | "unknown" | "none";
-  readonly from: number;
-  readonly to: number;
-}
+/** What a market's time can be. Where it is none of them, no session was for the market. */
+export type Kind = "exact" | "unknown" | "left";
+
+/** For each cell, which share of its time was of a kind. */
+export type Cells = Readonly<Record<Kind, Float32Array>>;
 
 export interface MarketStrip {
   readonly ticker: string;
-  readonly segments: readonly Segment[];
-  /** Of the time in which a session was for the market; null when none was. */
+  readonly cells: Cells;
+  /** Of the time in which the market was to be recorded; null when it never was. */
   readonly exactShare: number | null;
   readonly unknownMs: number;
   /** What took the most time. */
@@ -25,109 +27,121 @@ export interface MarketStrip {
 export interface CoverageView {
   readonly fromMs: number;
   readonly toMs: number;
+  /** When the first of all was recorded, where that is later than what was asked for; else null. */
+  readonly firstMs: number | null;
   /** Worst first. */
   readonly strips: readonly MarketStrip[];
-  /** For each cell the share of markets that were unknown in it; null when none was recorded. */
-  readonly unknownByCell: readonly (number | null)[];
+  /** All markets together: which share of all their recorded time in a cell. */
+  readonly sum: Cells;
   readonly wholeMarkets: number;
   readonly exactShare: number | null;
   /** Milliseconds over all markets, most first. */
   readonly causes: readonly (readonly [cause: string, ms: number])[];
+  /** Milliseconds over all markets in which they were not followed any more. */
+  readonly leftMs: number;
 }
 
 export function viewCoverage(data: CoverageData): CoverageView {
-  const strips = data.markets.map((market) => stripOf(market, data.from_ms, data.to_ms));
+  const toMs = data.to_ms;
+  const firstMs = firstMoment(data);
+  const fromMs = Math.max(data.from_ms, Math.min(firstMs, toMs - SPAN_MS_MIN));
+  const strips = data.markets.map(({ market_ticker, intervals }) => stripOf(market_ticker, intervals, fromMs, toMs));
   strips.sort(
     (one, other) =>
       other.unknownMs - one.unknownMs || (one.ticker < other.ticker ? -1 : one.ticker > other.ticker ? 1 : 0),
   );
-  const causes = new Map<string, number>();
-  let exactMs = 0;
-  let knownMs = 0;
-  for (const { intervals } of data.markets) {
-    for (const interval of intervals) {
-      const ms = interval.to_ms - interval.from_ms;
-      knownMs += ms;
-      if (interval.is_exact) {
-        exactMs += ms;
-      } else {
-        const cause = interval.cause ?? "unknown";
-        causes.set(cause, (causes.get(cause) ?? 0) + ms);
-      }
-    }
-  }
+  const intervals = data.markets.flatMap((market) => market.intervals);
+  const exactMs = total(intervals, "exact");
+  const unknownMs = total(intervals, "unknown");
   return {
-    fromMs: data.from_ms,
-    toMs: data.to_ms,
+    fromMs,
+    toMs,
+    firstMs: firstMs > data.from_ms ? firstMs : null,
     strips,
-    unknownByCell: sumCells(strips),
+    sum: sumCells(strips),
     wholeMarkets: strips.filter((strip) => strip.unknownMs === 0 && strip.exactShare !== null).length,
-    exactShare: knownMs === 0 ? null : exactMs / knownMs,
-    causes: [...causes].sort(([, one], [, other]) => other - one),
+    exactShare: shareOf(exactMs, unknownMs),
+    causes: causesOf(intervals),
+    leftMs: total(intervals, "left"),
   };
 }
 
-function stripOf(market: MarketCoverageData, fromMs: number, toMs: number): MarketStrip {
-  const cellMs = (toMs - fromMs) / CELLS;
-  const cells = new Array<Segment["kind"]>(CELLS).fill("none");
+function firstMoment(data: CoverageData): number {
+  let firstMs = data.to_ms;
+  for (const { intervals } of data.markets) {
+    firstMs = Math.min(firstMs, intervals[0]?.from_ms ?? firstMs);
+  }
+  return firstMs;
+}
+
+function kindOf(interval: IntervalData): Kind {
+  if (interval.is_exact) {
+    return "exact";
+  }
+  return interval.cause === UNFOLLOWED ? "left" : "unknown";
+}
+
+function total(intervals: readonly IntervalData[], kind: Kind): number {
+  return intervals.reduce(
+    (ms, interval) => ms + (kindOf(interval) === kind ? interval.to_ms - interval.from_ms : 0),
+    0,
+  );
+}
+
+function shareOf(exactMs: number, unknownMs: number): number | null {
+  return exactMs + unknownMs === 0 ? null : exactMs / (exactMs + unknownMs);
+}
+
+function causesOf(intervals: readonly IntervalData[]): [cause: string, ms: number][] {
   const causes = new Map<string, number>();
-  let exactMs = 0;
-  let unknownMs = 0;
-  for (const interval of market.intervals) {
-    const ms = interval.to_ms - interval.from_ms;
-    if (interval.is_exact) {
-      exactMs += ms;
-    } else {
-      unknownMs += ms;
+  for (const interval of intervals) {
+    if (kindOf(interval) === "unknown") {
       const cause = interval.cause ?? "unknown";
-      causes.set(cause, (causes.get(cause) ?? 0) + ms);
-    }
-    const first = Math.max(0, Math.floor((interval.from_ms - fromMs) / cellMs));
-    const last = Math.min(CELLS - 1, Math.ceil((interval.to_ms - fromMs) / cellMs) - 1);
-    for (let cell = first; cell <= last; cell += 1) {
-      // A second of doubt must be seen in a day's strip: unknown wins its whole cell.
-      if (!interval.is_exact) {
-        cells[cell] = "unknown";
-      } else if (cells[cell] === "none") {
-        cells[cell] = "exact";
-      }
+      causes.set(cause, (causes.get(cause) ?? 0) + interval.to_ms - interval.from_ms);
     }
   }
-  const total = exactMs + unknownMs;
-  const [main] = [...causes].sort(([, one], [, other]) => other - one);
+  return [...causes].sort(([, one], [, other]) => other - one);
+}
+
+function noCells(): Cells {
+  return { exact: new Float32Array(CELLS), unknown: new Float32Array(CELLS), left: new Float32Array(CELLS) };
+}
+
+function stripOf(ticker: string, intervals: readonly IntervalData[], fromMs: number, toMs: number): MarketStrip {
+  const cellMs = (toMs - fromMs) / CELLS;
+  const cells = noCells();
+  for (const interval of intervals) {
+    const shares = cells[kindOf(interval)];
+    const from = Math.max(0, (interval.from_ms - fromMs) / cellMs);
+    const to = Math.min(CELLS, (interval.to_ms - fromMs) / cellMs);
+    for (let cell = Math.floor(from); cell < to; cell += 1) {
+      shares[cell] = (shares[cell] ?? 0) + Math.min(to, cell + 1) - Math.max(from, cell);
+    }
+  }
+  const unknownMs = total(intervals, "unknown");
   return {
-    ticker: market.market_ticker,
-    segments: runs(cells),
-    exactShare: total === 0 ? null : exactMs / total,
+    ticker,
+    cells,
+    exactShare: shareOf(total(intervals, "exact"), unknownMs),
     unknownMs,
-    mainCause: main?.[0] ?? null,
-    unknowns: market.intervals.filter((interval) => !interval.is_exact).reverse(),
+    mainCause: causesOf(intervals)[0]?.[0] ?? null,
+    unknowns: intervals.filter((interval) => kindOf(interval) !== "exact").reverse(),
   };
 }
 
-function runs(cells: readonly Segment["kind"][]): Segment[] {
-  const segments: Segment[] = [];
-  let from = 0;
-  for (let cell = 1; cell <= cells.length; cell += 1) {
-    const kind = cells[from];
-    if (kind !== undefined && cells[cell] !== kind) {
-      segments.push({ kind, from, to: cell });
-      from = cell;
-    }
-  }
-  return segments;
-}
-
-function sumCells(strips: readonly MarketStrip[]): (number | null)[] {
-  const unknown = new Uint32Array(CELLS);
-  const recorded = new Uint32Array(CELLS);
-  for (const { segments } of strips) {
-    for (const { kind, from, to } of segments) {
-      for (let cell = from; cell < to; cell += 1) {
-        recorded[cell] = (recorded[cell] ?? 0) + (kind === "none" ? 0 : 1);
-        unknown[cell] = (unknown[cell] ?? 0) + (kind === "unknown" ? 1 : 0);
+function sumCells(strips: readonly MarketStrip[]): Cells {
+  const sum = noCells();
+  const kinds = Object.keys(sum) as Kind[];
+  for (let cell = 0; cell < CELLS; cell += 1) {
+    for (const { cells } of strips) {
+      for (const kind of kinds) {
+        sum[kind][cell] = (sum[kind][cell] ?? 0) + (cells[kind][cell] ?? 0);
       }
     }
+    const all = kinds.reduce((shares, kind) => shares + (sum[kind][cell] ?? 0), 0);
+    for (const kind of kinds) {
+      sum[kind][cell] = all === 0 ? 0 : (sum[kind][cell] ?? 0) / all;
+    }
   }
-  return Array.from(recorded, (all, cell) => (all === 0 ? null : (unknown[cell] ?? 0) / all));
+  return sum;
 }

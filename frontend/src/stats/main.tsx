@@ -18,7 +18,7 @@ const seriesStore = new SeriesStore();
 const client = connectLive(endpoints.socketUrl("?streams=stats"), (message) => {
   if (message.type === "stats") {
     statsStore.put(message.data);
-    seriesStore.note(message.data);
+    seriesStore.note(message.data.newest_second);
   }
 });
 followPage(client, window);

@@ -1,7 +1,7 @@
 // Order books, from the messages that make them to the notifications that they cause.
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { BookStore, NOTIFY_MS, ORDER_MS } from "../../src/books/book-store";
-import { makeDelta, makeSnapshot } from "../samples";
+import { makeDelta, makeSnapshot, NOON_MS } from "../samples";
 
 const TICKER = "KXCABOUT-29";
 
@@ -44,6 +44,13 @@ describe("a market", () => {
   it("that comes up later is listed too", () => {
     store.snapshot(makeSnapshot({ market_ticker: "KXNEW-1" }));
     expect(store.book("KXNEW-1")?.bidE4).toBe(4_500);
+  });
+
+  it("that is recorded no more is gone", () => {
+    store.snapshot(makeSnapshot({}));
+    store.snapshot(makeSnapshot({ yes_bids: {}, no_bids: {}, is_exact: false, unknown_cause: "unfollowed" }));
+    expect(store.book(TICKER)).toBeUndefined();
+    expect(store.size).toBe(1);
   });
 
   it("has no spread while one side is empty", () => {
@@ -93,12 +100,12 @@ describe("a delta", () => {
     expect(book()).toMatchObject({ version: version + 1, sequence: 1_003, changedAtMs: 7 });
   });
 
-  it("counts as activity for a minute", () => {
+  it("counts as activity for a minute, as the snapshot does", () => {
     store.delta(makeDelta());
     store.delta(makeDelta());
-    expect(book().activity.total(store.slot)).toBe(2);
+    expect(book().activity.total(store.slot)).toBe(3);
     vi.advanceTimersByTime(57_000);
-    expect(book().activity.total(store.slot)).toBe(2);
+    expect(book().activity.total(store.slot)).toBe(3);
     vi.advanceTimersByTime(6_000);
     expect(book().activity.total(store.slot)).toBe(0);
   });
@@ -109,6 +116,35 @@ describe("a delta", () => {
     expect(store.strays).toBe(2);
     expect(store.book("KXNOBODY-1")).toBeUndefined();
     expect(store.book("KXOTHER-1")?.hasSnapshot).toBe(false);
+  });
+});
+
+describe("activity", () => {
+  it("is of the collector's clock, so that an old snapshot is no change of now", () => {
+    store.snapshot(makeSnapshot({ timestamp_ms: NOON_MS - 600_000 }));
+    expect(book().activity.total(store.slot)).toBe(1);
+    store.tellTime(NOON_MS);
+    expect(book().activity.total(store.slot)).toBe(0);
+    store.delta(makeDelta({ timestamp_ms: NOON_MS - 40_000 }));
+    store.delta(makeDelta({ timestamp_ms: NOON_MS - 61_000 }));
+    expect(book().activity.total(store.slot)).toBe(1);
+  });
+
+  it("goes on after the collector's clock was set back", () => {
+    store.snapshot(makeSnapshot());
+    store.tellTime(NOON_MS - 3_600_000);
+    expect(book().activity.total(store.slot)).toBe(0);
+    store.delta(makeDelta({ timestamp_ms: NOON_MS - 3_600_000 }));
+    expect(book().activity.total(store.slot)).toBe(1);
+  });
+
+  it("has one scale for all markets, which a power of two keeps calm", () => {
+    expect(store.activityTop()).toBe(8);
+    store.snapshot(makeSnapshot());
+    for (let count = 0; count < 20; count += 1) {
+      store.delta(makeDelta());
+    }
+    expect(store.activityTop()).toBe(32);
   });
 });
 

@@ -1,8 +1,9 @@
 // Sorting and filtering of markets.
 import { describe, expect, it } from "vitest";
+import { slotAt } from "../../src/books/activity";
 import { Book } from "../../src/books/book";
 import { listBooks, nextSorting, type Column } from "../../src/books/order";
-import { makeDelta, makeSnapshot } from "../samples";
+import { makeDelta, makeSnapshot, NOON_MS } from "../samples";
 
 function makeBook(ticker: string, change: Parameters<typeof makeSnapshot>[0] | null, deltas = 0): Book {
   const book = new Book(ticker);
@@ -10,7 +11,7 @@ function makeBook(ticker: string, change: Parameters<typeof makeSnapshot>[0] | n
     book.applySnapshot(makeSnapshot({ market_ticker: ticker, ...change }));
   }
   for (let count = 0; count < deltas; count += 1) {
-    book.applyDelta(makeDelta({ market_ticker: ticker, price: 1, new_size: 1, timestamp_ms: 5 }), 100);
+    book.applyDelta(makeDelta({ market_ticker: ticker, price: 1, new_size: 1, timestamp_ms: NOON_MS }));
   }
   return book;
 }
@@ -25,7 +26,7 @@ const books = [
 const ALL = { text: "", state: "all" } as const;
 
 function order(column: Column, isDescending: boolean): string[] {
-  return listBooks(books, ALL, { column, isDescending }, 100).map((book) => book.ticker);
+  return listBooks(books, ALL, { column, isDescending }, slotAt(NOON_MS)).map((book) => book.ticker);
 }
 
 describe("the list of markets", () => {
@@ -47,7 +48,9 @@ describe("the list of markets", () => {
 
   it("is filtered by words in any case, and by state", () => {
     const list = (text: string, state: "all" | "exact" | "unknown") =>
-      listBooks(books, { text, state }, { column: "market", isDescending: false }, 100).map((book) => book.ticker);
+      listBooks(books, { text, state }, { column: "market", isDescending: false }, slotAt(NOON_MS)).map(
+        (book) => book.ticker,
+      );
     expect(list("kxb", "all")).toEqual(["KXB-2"]);
     expect(list(" kx 4 ", "all")).toEqual(["KXD-4"]);
     expect(list("", "unknown")).toEqual(["KXA-1", "KXC-3"]);

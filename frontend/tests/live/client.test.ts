@@ -2,10 +2,11 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { LiveClient } from "../../src/live/client";
 import type { LiveMessage } from "../../src/protocol/messages";
-import { makeStats } from "../samples";
+import { makeDelta, makeStats } from "../samples";
 import { FakeSocket } from "./fake-socket";
 
 const stats: LiveMessage = { type: "stats", data: makeStats() };
+const delta: LiveMessage = { type: "orderbook_delta", data: makeDelta() };
 
 let received: LiveMessage[] = [];
 let random = 0.5;
@@ -82,6 +83,7 @@ describe("a lost connection", () => {
     expect(FakeSocket.all).toHaveLength(2);
     FakeSocket.newest.open();
     FakeSocket.newest.send({ type: "connection", data: { markets: [], status: "connected", version: "1.0.0" } });
+    FakeSocket.newest.send(delta);
     expect(client.link).toMatchObject({ phase: "open", isStale: true, opens: 2 });
     FakeSocket.newest.send(stats);
     expect(client.link.isStale).toBe(false);
@@ -175,6 +177,50 @@ describe("why the collector closed", () => {
     FakeSocket.newest.open();
     FakeSocket.newest.send(stats);
     expect(client.link.reason).toBe("");
+  });
+});
+
+describe("statistics that have stopped", () => {
+  it("make everything stale after two seconds, though books go on", () => {
+    const client = startOpen();
+    liveFor(3);
+    for (let tenths = 0; tenths < 19; tenths += 1) {
+      vi.advanceTimersByTime(100);
+      FakeSocket.newest.send(delta);
+    }
+    expect(client.link.isStale).toBe(false);
+    vi.advanceTimersByTime(100);
+    expect(client.link).toMatchObject({ phase: "open", isStale: true });
+    FakeSocket.newest.send(delta);
+    expect(client.link.isStale).toBe(true);
+    FakeSocket.newest.send(stats);
+    expect(client.link).toMatchObject({ isStale: false, numbersAtMs: null });
+  });
+
+  it("don't end a connection on which books go on", () => {
+    const client = startOpen();
+    for (let second = 0; second < 30; second += 1) {
+      vi.advanceTimersByTime(1_000);
+      FakeSocket.newest.send(delta);
+    }
+    expect(client.link).toMatchObject({ phase: "open", isStale: true });
+    expect(FakeSocket.all).toHaveLength(1);
+    vi.advanceTimersByTime(10_000);
+    expect(client.link.phase).toBe("waiting");
+  });
+
+  it("are told with the time when the last ones came, which a new connection does not change", () => {
+    const client = startOpen();
+    liveFor(1);
+    const cameAtMs = performance.now();
+    vi.advanceTimersByTime(700);
+    FakeSocket.newest.end();
+    expect(client.link.numbersAtMs).toBe(cameAtMs);
+    vi.advanceTimersByTime(250);
+    FakeSocket.newest.open();
+    FakeSocket.newest.send(delta);
+    vi.advanceTimersByTime(3_000);
+    expect(client.link).toMatchObject({ phase: "open", isStale: true, numbersAtMs: cameAtMs });
   });
 });
 

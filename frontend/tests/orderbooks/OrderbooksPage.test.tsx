@@ -28,6 +28,7 @@ beforeEach(() => {
     onMessage: (message) => {
       if (message.type === "stats") {
         statsStore.put(message.data);
+        store.tellTime(message.data.server_time_ms);
       }
     },
   });
@@ -85,16 +86,16 @@ it("lists every market with its best prices, spread, state and last change", () 
   const [first, second, third] = rows();
   expect(first).toHaveTextContent("KXA-1");
   expect(first).toHaveTextContent("exact");
-  expect(cells(first, "gridcell")).toEqual(["exact", "45", "55", "10", "500", "0", "5 s"]);
+  expect(cells(first, "gridcell")).toEqual(["exact", "45", "55", "10", "500", "1", "5 s"]);
   expect(second).toHaveTextContent("sequence gap");
   expect(third).toHaveTextContent("no snapshot yet");
 });
 
 it("sorts by any heading, and says so to a screen reader", async () => {
-  await user.click(screen.getByRole("button", { name: "Bid" }));
+  await user.click(screen.getByRole("button", { name: "Bid ¢" }));
   expect(tickers()).toEqual(["KXB-2", "KXA-1", "KXC-3"]);
-  expect(screen.getByRole("columnheader", { name: "Bid" })).toHaveAttribute("aria-sort", "descending");
-  await user.click(screen.getByRole("button", { name: "Bid" }));
+  expect(screen.getByRole("columnheader", { name: "Bid ¢" })).toHaveAttribute("aria-sort", "descending");
+  await user.click(screen.getByRole("button", { name: "Bid ¢" }));
   expect(tickers()).toEqual(["KXA-1", "KXB-2", "KXC-3"]);
 });
 

@@ -25,7 +25,14 @@ describe("formats", () => {
   });
 
   it("latencies take the unit that needs the fewest digits", () => {
-    expect([0.65, 42.4, 1_043, 90_000, null].map(formatMs)).toEqual(["0.7 ms", "42 ms", "1.0 s", "1 min 30 s", "–"]);
+    expect([0.65, 9.97, 42.4, 999.6, 90_000, null].map(formatMs)).toEqual([
+      "0.7 ms",
+      "10 ms",
+      "42 ms",
+      "1.0 s",
+      "1 min 30 s",
+      "–",
+    ]);
   });
 
   it("time spans have their two largest units", () => {

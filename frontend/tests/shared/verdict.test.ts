@@ -25,12 +25,26 @@ describe("the verdict", () => {
     });
   });
 
-  it("tells that a reserve is in use while the database is away", () => {
+  it("tells that a reserve is in use while the database is away, and when it is on its way out of it", () => {
     const database = { phase: "away", reason: "connection refused", since: iso(NOON_MS) } as const;
     expect(judge(makeStats({ problems: [makeProblem()], database }), OPEN)).toMatchObject({
-      title: "Recording, with a reserve in use",
+      kind: "reserve",
+      title: "Recording to disk – the database is away",
       sinceMs: NOON_MS - 60_000,
     });
+    expect(judge(makeStats({ problems: [makeProblem({ id: "spool" })] }), OPEN)).toMatchObject({
+      kind: "reserve",
+      title: "Recording, the spool is draining",
+    });
+    expect(judge(makeStats({ problems: [makeProblem({ id: "clock" })] }), OPEN).title).toBe("Recording, with a fault");
+  });
+
+  it("does not promise exact books when something failed, or an audit found one wrong", () => {
+    expect(judge(makeStats({ problems: [makeProblem({ level: "failed" })] }), OPEN).note).toBe("");
+    const failed = makeStats({ problems: [makeProblem({ level: "failed" })], markets_active: 2 });
+    expect(judge(failed, OPEN).note).toBe("2 of 3 books exact");
+    const doubted = makeStats({ problems: [makeProblem({ id: "audit-mismatch", is_over: true })] });
+    expect(judge(doubted, OPEN)).toMatchObject({ title: "Recording, with a fault", note: "", sinceMs: null });
   });
 
   it("is NOT recording when something failed, since the worst problem", () => {
@@ -68,7 +82,9 @@ describe("the verdict", () => {
       phase: "waiting",
       isStale: true,
       attempts: 1,
+      numbersAtMs: 77,
     });
+    expect(verdict.numbersAtMs).toBe(77);
     expect(verdict.kind).toBe("lost");
     expect(verdict.title).toBe(`No connection to the collector – numbers as of ${formatClock(NOON_MS)}`);
     expect(verdict.problems.map((problem) => problem.id)).toEqual(["page_connection", "database"]);

@@ -10,7 +10,7 @@ import { endpoints } from "../../src/shared/endpoints";
 import { formatClock } from "../../src/shared/format";
 import { StatsPage } from "../../src/stats/StatsPage";
 import { FakeSocket } from "../live/fake-socket";
-import { iso, makeProblem, makeSession, makeStats, NOON_MS } from "../samples";
+import { iso, makeProblem, makeSecond, makeSession, makeStats, NOON_MS } from "../samples";
 
 // Canvas is not there in jsdom; the charts' words are.
 vi.mock("uplot", () => ({
@@ -34,7 +34,8 @@ const coverage: CoverageData = {
       market_ticker: "KXBAD-1",
       intervals: [
         { from_ms: NOON_MS - 900_000, to_ms: NOON_MS - 90_000, is_exact: true, cause: null },
-        { from_ms: NOON_MS - 90_000, to_ms: NOON_MS, is_exact: false, cause: "sequence_gap" },
+        { from_ms: NOON_MS - 90_000, to_ms: NOON_MS - 350, is_exact: false, cause: "sequence" },
+        { from_ms: NOON_MS - 350, to_ms: NOON_MS, is_exact: false, cause: "no_snapshot_yet" },
       ],
     },
   ],
@@ -66,7 +67,7 @@ function show(): { client: LiveClient; send: (change: Partial<StatsData>) => Pro
     onMessage: (message) => {
       if (message.type === "stats") {
         statsStore.put(message.data);
-        seriesStore.note(message.data);
+        seriesStore.note(message.data.newest_second);
       }
     },
   });
@@ -127,6 +128,47 @@ it("tells problems first, worst first, with what to do", async () => {
   client.stop();
 });
 
+it("tells when a problem was that is over, and makes code and links of what is meant so", async () => {
+  const { send, client } = show();
+  const since_ms = NOON_MS - 4_000;
+  await send({
+    problems: [
+      makeProblem({ since_ms, advice: "Read `database` in /rl/status." }),
+      makeProblem({ id: "gaps:sequence", level: "notice", since_ms, is_over: true }),
+    ],
+  });
+  const [lasting, over] = within(verdict()).getAllByRole("listitem");
+  expect(lasting).toHaveTextContent(`since ${formatClock(since_ms)} (4 s)`);
+  expect(lasting?.querySelector("code")).toHaveTextContent(/^database$/);
+  expect(screen.getByRole("link", { name: "/rl/status" })).toHaveAttribute("href", "http://recorder.test/rl/status");
+  expect(over).toHaveTextContent(`at ${formatClock(since_ms)}over`);
+  client.stop();
+});
+
+it("shows the newest second of each line as its large number, and no scale where there is none", async () => {
+  const { send, client } = show();
+  await send({
+    newest_second: makeSecond({ messages_per_second: 480, commit_p99_ms: 512, age_p99_ms: null, exact_markets: 3 }),
+  });
+  const chart = (name: RegExp) => screen.getByRole("img", { name });
+  expect(chart(/^Message rate.* now 480, highest 480/)).toBeInTheDocument();
+  expect(chart(/^Arrival to database.* now 512 ms/)).toBeInTheDocument();
+  expect(chart(/^Exchange to arrival.* now none/).closest(".chart")).toHaveTextContent("No data yet");
+  client.stop();
+});
+
+it("tells of audits without an answer, and of the markets that were found", async () => {
+  const { send, client } = show();
+  await send({
+    audits: 40,
+    unanswered_audits: 2,
+    discovery: { is_on: true, open_markets: 12_340, followed: 300, last_look: iso(NOON_MS - 20_000), reason: "" },
+  });
+  expect(screen.getByText("40 books compared with the exchange’s, 2 not answered")).toBeInTheDocument();
+  expect(screen.getByText("Recording 300 of 12,340 open markets, looked up 20 s ago")).toBeInTheDocument();
+  client.stop();
+});
+
 it("announces the verdict when it changes, and not with each second", async () => {
   const { send, client } = show();
   await send({});
@@ -148,6 +190,8 @@ it("marks everything as of the last message when the connection is gone, and liv
   expect(within(verdict()).getByRole("heading")).toHaveTextContent(
     `No connection to the collector – numbers as of ${formatClock(NOON_MS)}`,
   );
+  expect(within(verdict()).getByRole("heading")).toHaveTextContent(/, \d+ s ago$/);
+  expect(document.querySelector("[aria-live]")).not.toHaveTextContent("ago");
   expect(screen.getByText(/Next try in/)).toBeInTheDocument();
   act(() => client.retryNow());
   await send({ server_time_ms: NOON_MS + 9_000 });
@@ -173,10 +217,10 @@ it("lists coverage worst first and tells the chosen market's unknown times", asy
   const { send, client } = show();
   await send({});
   expect(await screen.findByText(/1 of 2 markets exact for the whole time/)).toHaveTextContent(
-    "sequence gap 1 min 30 s",
+    "messages missing 1 min 29 s; no snapshot yet 350 ms.",
   );
   const options = screen.getAllByRole("option");
-  expect(options[0]).toHaveAccessibleName("KXBAD-1 90.0 % exact, unknown for 1 min 30 s, mostly sequence gap");
+  expect(options[0]).toHaveAccessibleName("KXBAD-1 90.0 % exact, unknown for 1 min 30 s, mostly messages missing");
   expect(options[1]).toHaveAccessibleName("KXGOOD-1 100 % exact");
   act(() => options[1]?.focus());
   expect(screen.getByText("never unknown in this time")).toBeInTheDocument();

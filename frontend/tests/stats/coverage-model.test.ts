@@ -1,7 +1,7 @@
 // Coverage as the strips show it.
 import { describe, expect, it } from "vitest";
 import type { CoverageData, IntervalData } from "../../src/protocol/messages";
-import { CELLS, viewCoverage } from "../../src/stats/coverage-model";
+import { CELLS, SPAN_MS_MIN, viewCoverage } from "../../src/stats/coverage-model";
 
 /** A time span in which a cell is one second. */
 const TO_MS = CELLS * 1_000;
@@ -30,16 +30,44 @@ describe("coverage", () => {
     expect(strips[0]).toMatchObject({ exactShare: 0.5, unknownMs: 60_000, mainCause: "sequence_gap" });
   });
 
-  it("shows even a moment of doubt, and what was not recorded as nothing", () => {
+  it("has each cell's shares of time, and nothing where nothing was recorded", () => {
     const [strip] = view({
-      M: [interval(20, 50.2), interval(50.2, 50.3, "sequence_gap"), interval(50.3, CELLS)],
+      OTHER: [interval(0, CELLS)],
+      M: [interval(20, 50.25), interval(50.25, 50.5, "sequence_gap"), interval(50.5, CELLS)],
     }).strips;
-    expect(strip?.segments).toEqual([
-      { kind: "none", from: 0, to: 20 },
-      { kind: "exact", from: 20, to: 50 },
-      { kind: "unknown", from: 50, to: 51 },
-      { kind: "exact", from: 51, to: CELLS },
-    ]);
+    expect(strip?.ticker).toBe("M");
+    expect(strip?.cells.exact[19]).toBe(0);
+    expect(strip?.cells.exact[20]).toBe(1);
+    expect(strip?.cells.exact[50]).toBeCloseTo(0.75);
+    expect(strip?.cells.unknown[50]).toBeCloseTo(0.25);
+    expect(strip?.cells.unknown[51]).toBe(0);
+  });
+
+  it("begins with the first that was recorded, but shows two minutes at least", () => {
+    const day = { from_ms: 0, to_ms: 86_400_000 };
+    const since = (fromMs: number) =>
+      viewCoverage({
+        ...day,
+        markets: [
+          {
+            market_ticker: "M",
+            intervals: [{ from_ms: fromMs, to_ms: day.to_ms, is_exact: true, cause: null }],
+          },
+        ],
+      });
+    expect(since(80_000_000)).toMatchObject({ fromMs: 80_000_000, firstMs: 80_000_000 });
+    expect(since(day.to_ms - 5_000)).toMatchObject({
+      fromMs: day.to_ms - SPAN_MS_MIN,
+      firstMs: day.to_ms - 5_000,
+    });
+    expect(since(0)).toMatchObject({ fromMs: 0, firstMs: null });
+  });
+
+  it("does not call time unknown in which a market was not followed any more", () => {
+    const left = view({ M: [interval(0, 60), interval(60, CELLS, "unfollowed")] });
+    expect(left).toMatchObject({ exactShare: 1, wholeMarkets: 1, causes: [], leftMs: 60_000 });
+    expect(left.strips[0]?.cells.left[60]).toBe(1);
+    expect(left.strips[0]?.cells.unknown[60]).toBe(0);
   });
 
   it("sums up shares and causes over all markets", () => {
@@ -51,8 +79,9 @@ describe("coverage", () => {
     expect(sum.wholeMarkets).toBe(1);
     expect(sum.exactShare).toBeCloseTo(150 / 240);
     expect(sum.causes).toEqual([["no_snapshot_yet", 90_000]]);
-    expect(sum.unknownByCell[0]).toBe(0.5);
-    expect(sum.unknownByCell.at(-1)).toBe(0);
+    expect(sum.sum.unknown[0]).toBe(0.5);
+    expect(sum.sum.exact[0]).toBe(0.5);
+    expect(sum.sum.unknown.at(-1)).toBe(0);
   });
 
   it("is nothing when nothing was recorded", () => {
