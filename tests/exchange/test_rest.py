@@ -25,6 +25,7 @@ async def exchange(answer: Callable[[str], tuple[int, str]]) -> AsyncGenerator[s
 
     @app.get("/markets")
     async def markets() -> Response:  # pyright: ignore[reportUnusedFunction]
+        await trio.lowlevel.checkpoint()
         status, body = answer(request.args.get("cursor", ""))
         return Response(body, status, content_type="application/json")
 
