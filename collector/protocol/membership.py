@@ -92,10 +92,8 @@ class Membership:
         self._at_once = self.pace.change_markets_max
         self._due_s = now_s
         if listed is None:
-            joined, left = (
-                (change.tickers, frozenset()) if change.is_joining else (frozenset(), change.tickers)
-            )
-            self.carried = (self.carried | joined) - left
+            carried = self.carried | change.tickers
+            self.carried = carried if change.is_joining else carried - change.tickers
             return
         self.carried = listed
         if change.is_joining:
