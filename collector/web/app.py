@@ -138,7 +138,7 @@ class _Routes:
             return _error(400, "bad_minutes", f"minutes is a number from 1 to {MINUTES_MAX}")
         answer = await self.coverage_desk.ask(minutes, _split(request.args.get("markets")) or None)
         if isinstance(answer, Unanswered):
-            return _error(503, "store_unavailable", f"coverage is not known: {answer.why}")
+            return _error(503, "store_unavailable", answer.why)
         return _json(answer)
 
     async def status(self) -> Response:

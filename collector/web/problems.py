@@ -108,7 +108,7 @@ def _component_problems(state: RecorderState, component: Component) -> list[Prob
 
 def _waits_for_database(state: RecorderState) -> bool:
     spool = state.spool
-    is_troubled = spool.is_full or spool.failure or spool.damaged_files
+    is_troubled = spool.failure or spool.damaged_files
     return state.store.phase is StorePhase.AWAY and not is_troubled
 
 
