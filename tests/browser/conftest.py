@@ -4,13 +4,12 @@ A browser for the tests: Debian's Chromium, or the one that `RL_CHROMIUM` names.
 Where there is none, or the pages have not been built, the tests of the browser are left out, and say so.
 """
 
-import os
-import shutil
 from collections.abc import Generator
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests.browser.chromium import find_chromium, launch_chromium
 from tests.browser.scenes import AXE, PAGES
 
 expect.set_options(timeout=15_000)
@@ -19,15 +18,13 @@ expect.set_options(timeout=15_000)
 @pytest.fixture(scope="session")
 def browser() -> Generator[Browser]:
     """One Chromium for the whole run."""
-    chromium = os.environ.get("RL_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    chromium = find_chromium()
     if chromium is None:
         pytest.skip("LEFT OUT: there is no Chromium here (Debian: apt-get install chromium)")
     if not PAGES.exists() or not AXE.exists():
         pytest.skip("LEFT OUT: the dashboard is not built (make frontend)")
     with sync_playwright() as playwright:
-        # Chromium's own sandbox needs rights that root and most containers don't have.
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-        launched = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        launched = launch_chromium(playwright, chromium)
         yield launched
         launched.close()
 

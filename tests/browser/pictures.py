@@ -5,8 +5,6 @@ Pictures of both pages, in good times and in each kind of trouble: what docs/pic
     python -m tests.browser.pictures docs/pictures --only spool-full
 """
 
-import os
-import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ import click
 from attrs import frozen
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.browser.chromium import find_chromium, launch_chromium
 from tests.browser.scenes import Scene, open_scene
 from tests.databases import new_database, open_server
 
@@ -125,13 +124,12 @@ def picture_trouble(browser: Browser, database_url: str, folder: Path, trouble: 
 @click.option("--only", help="One kind of trouble, or `good`.")
 def main(folder: Path, only: str | None) -> None:
     """Take all pictures anew."""
-    chromium = os.environ.get("RL_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    chromium = find_chromium()
     if chromium is None:
         raise click.ClickException("there is no Chromium here (Debian: apt-get install chromium)")
     folder.mkdir(parents=True, exist_ok=True)
     with open_server() as server_url, sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        browser = launch_chromium(playwright, chromium)
         if only in (None, "good"):
             with new_database(server_url) as database_url:
                 picture_good_times(browser, database_url, folder)
