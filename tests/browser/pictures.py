@@ -40,22 +40,22 @@ def _kill(scene: Scene) -> None:
 
 
 TROUBLES: Final = (
-    Trouble("key-refused", ("--fault", "refuse=401"), problem="feed"),
-    Trouble("database-away", problem="database", act=Scene.close_database),
+    Trouble("key-refused", ("--fault", "refuse=401"), problem="refuses the API key"),
+    Trouble("database-away", problem="database is away", act=Scene.close_database),
     Trouble(
         "spool-full",
         settings=(("RL_SPOOL_MAX_MB", "1"),),
         rate=4000,
-        problem="spool-full",
+        problem="spool is full",
         act=Scene.close_database,
     ),
-    Trouble("sequence-gap", ("--fault", "drop@1500x1"), problem="gaps"),
-    Trouble("book-wrong", ("--fault", "skew@600x1"), (("RL_AUDIT_INTERVAL", "5"),), problem="audit"),
+    Trouble("sequence-gap", ("--fault", "drop@1500x1"), problem="Sequence gap in"),
+    Trouble("book-wrong", ("--fault", "skew@600x1"), (("RL_AUDIT_INTERVAL", "5"),), problem="wrong book"),
     Trouble(
         "subscription-silent",
         ("--fault", "mute=orderbook_delta@900x1"),
         (("RL_SILENCE_PROBE", "2"),),
-        problem="connection-lost",
+        problem="went silent",
     ),
     Trouble("collector-gone", act=_kill),
 )

@@ -65,11 +65,11 @@ class Scene:
             time.sleep(0.05)
         raise AssertionError(f"never {what}: {''.join(self.collector.lines[-20:])}")
 
-    def wait_for_problem(self, problem_id: str) -> None:
-        """Until the collector itself tells of a problem."""
+    def wait_for_problem(self, title: str) -> None:
+        """Until the collector itself tells of a problem with these words in its title."""
         self.wait_for(
-            f"a problem {problem_id}",
-            lambda status: any(p["id"].startswith(problem_id) for p in status["stats"]["problems"]),
+            f"told of {title}",
+            lambda status: any(title in problem["title"] for problem in status["stats"]["problems"]),
         )
 
     def wait_all_exact(self) -> None:
