@@ -82,7 +82,9 @@ async def _rebuild(connection: TrioConnection, ticker: str, at_us: int) -> Rebui
     if latest_id is None:
         raise NoBook(await _why_none(connection, ticker))
     (latest,) = await fetch_sessions(connection, latest_id)
-    snapshot = await _newest_snapshot(connection, ticker, at_us)
+    snapshot = await _newest_snapshot(connection, ticker, at_us, latest_id)
+    if snapshot is None:
+        snapshot = await _newest_snapshot(connection, ticker, at_us, None)
     if snapshot is None or snapshot["session_id"] != latest_id:
         first_day = await fetch_first_day(connection, "rl_snapshot_rows")
         if first_day is None or latest.row["started_us"] // DAY_US < first_day:
@@ -95,8 +97,10 @@ async def _rebuild(connection: TrioConnection, ticker: str, at_us: int) -> Rebui
 async def _latest_session_id(connection: TrioConnection, ticker: str, at_us: int) -> int | None:
     cursor = await connection.execute(
         "SELECT session_id FROM rl_orderbook_sessions WHERE market_tickers @> ARRAY[%s::text]"
-        " AND started_us <= %s ORDER BY started_us DESC, session_id DESC LIMIT 1",
-        (ticker, at_us),
+        # Two recorders may overlap: the one that was at it longest, whichever began last.
+        " AND started_us <= %s ORDER BY LEAST(ended_us, %s) DESC, started_us DESC, session_id DESC"
+        " LIMIT 1",
+        (ticker, at_us, at_us),
     )
     row = await cursor.fetchone()
     return None if row is None else int(row[0])
@@ -112,13 +116,17 @@ async def _why_none(connection: TrioConnection, ticker: str) -> str:
     return f"nothing is recorded of {ticker} before then: its first session began at {iso_us(row[0])}"
 
 
-async def _newest_snapshot(connection: TrioConnection, ticker: str, at_us: int) -> dict[str, Any] | None:
+async def _newest_snapshot(
+    connection: TrioConnection, ticker: str, at_us: int, session_id: int | None
+) -> dict[str, Any] | None:
+    """Of one session, or of any."""
     cursor = await connection.execute(
         "SELECT s.session_id, s.market_id, s.received_us, s.sequence_number, s.yes_bids, s.no_bids"
         " FROM rl_snapshot_rows s"
         " WHERE s.market_id = (SELECT market_id FROM rl_markets WHERE market_ticker = %s)"
-        " AND s.received_us <= %s ORDER BY s.received_us DESC, s.sequence_number DESC LIMIT 1",
-        (ticker, at_us),
+        " AND s.received_us <= %s AND (%s::integer IS NULL OR s.session_id = %s)"
+        " ORDER BY s.received_us DESC, s.sequence_number DESC LIMIT 1",
+        (ticker, at_us, session_id, session_id),
     )
     row = await cursor.fetchone()
     names = ("session_id", "market_id", "received_us", "sequence_number", "yes_bids", "no_bids")
