@@ -23,8 +23,6 @@ from collector.protocol.universe import OpenMarket
 REQUEST_S_MAX: Final = 20.0
 TICKERS_MAX: Final = 100
 """In one request: well below what a URL may be long."""
-
-
 PAGE_MARKETS: Final = 1000
 PAGES_MAX: Final = 1000
 """Ten times the markets that the exchange is known to have had open."""

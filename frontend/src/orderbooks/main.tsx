@@ -1,12 +1,10 @@
 // Starts /rl-orderbooks: one connection that brings every book, and the statistics for the verdict.
-import { StrictMode } from "react";
-import { createRoot } from "react-dom/client";
 import { BookStore } from "../books/book-store";
 import { connectLive } from "../live/connect";
-import { followPage } from "../live/page-events";
 import { StatsStore } from "../live/stats-store";
 import type { LiveMessage } from "../protocol/messages";
 import { endpoints as endpointsOf } from "../shared/endpoints";
+import { startPage } from "../shared/start-page";
 import { applyTheme, readTheme } from "../shared/theme";
 import { OrderbooksPage } from "./OrderbooksPage";
 import "./orderbooks.css";
@@ -38,14 +36,7 @@ function take(message: LiveMessage): void {
 }
 
 const client = connectLive(endpoints.socketUrl(), take);
-followPage(client, window);
-client.start();
-
-const root = document.getElementById("root");
-if (root !== null) {
-  createRoot(root).render(
-    <StrictMode>
-      <OrderbooksPage client={client} statsStore={statsStore} bookStore={bookStore} endpoints={endpoints} />
-    </StrictMode>,
-  );
-}
+startPage(
+  client,
+  <OrderbooksPage client={client} statsStore={statsStore} bookStore={bookStore} endpoints={endpoints} />,
+);

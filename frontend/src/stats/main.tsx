@@ -1,11 +1,9 @@
 // Starts /rl-stats: one connection that brings statistics only.
-import { StrictMode } from "react";
-import { createRoot } from "react-dom/client";
 import { connectLive } from "../live/connect";
-import { followPage } from "../live/page-events";
 import { StatsStore } from "../live/stats-store";
 import { SeriesStore } from "../series/series-store";
 import { endpoints as endpointsOf } from "../shared/endpoints";
+import { startPage } from "../shared/start-page";
 import { applyTheme, readTheme } from "../shared/theme";
 import { StatsPage } from "./StatsPage";
 import "./stats.css";
@@ -21,14 +19,7 @@ const client = connectLive(endpoints.socketUrl("?streams=stats"), (message) => {
     seriesStore.note(message.data.newest_second);
   }
 });
-followPage(client, window);
-client.start();
-
-const root = document.getElementById("root");
-if (root !== null) {
-  createRoot(root).render(
-    <StrictMode>
-      <StatsPage client={client} statsStore={statsStore} seriesStore={seriesStore} endpoints={endpoints} />
-    </StrictMode>,
-  );
-}
+startPage(
+  client,
+  <StatsPage client={client} statsStore={statsStore} seriesStore={seriesStore} endpoints={endpoints} />,
+);
