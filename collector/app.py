@@ -262,10 +262,12 @@ def _store_connector(settings: Settings, database_url: str) -> ConnectStore:
 
 
 @asynccontextmanager
-async def open_database(database_url: str) -> AsyncGenerator[str]:
-    """The URL to connect to; an embedded PostgreSQL runs as long as the block."""
+async def open_database(database_url: str, *, is_made: bool = True) -> AsyncGenerator[str]:
+    """
+    The URL to connect to; an embedded PostgreSQL runs as long as the block, and is made unless not `is_made`.
+    """
     if not database_url.startswith(EMBEDDED_PREFIX):
         yield database_url
         return
-    async with open_embedded(database_url.removeprefix(EMBEDDED_PREFIX)) as url:
+    async with open_embedded(database_url.removeprefix(EMBEDDED_PREFIX), is_made=is_made) as url:
         yield url

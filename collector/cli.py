@@ -121,7 +121,7 @@ def verify(session_id: int | None, as_json: bool) -> None:
             click.echo(f"  {line}")
 
     reports = _read_database(lambda connection: verify_sessions(connection, session_id, tell, _show_progress))
-    _demand_session(session_id, reports)
+    _tell_none(session_id, reports)
     sys.exit(0 if all(report.is_good for report in reports) else 1)
 
 
@@ -131,7 +131,12 @@ def verify(session_id: int | None, as_json: bool) -> None:
               help="RFC 3339 with its offset, whole ms or µs since 1970, or now.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object; prices and sizes as in the tables.")
 def book(ticker: str, at: str, as_json: bool) -> None:
-    """Rebuild the book of a market at an instant from the recording in DATABASE_URL."""
+    """
+    Rebuild the book of a market at an instant from the recording in DATABASE_URL.
+
+    Exit status 0 also for a book that is UNKNOWN, which the text and is_exact in the JSON say; 1 when there
+    is none.
+    """
     set_up_logs("INFO", None)
     from collector.recording.books import parse_instant, rebuild_book
     from collector.recording.telling import book_as_json, book_lines
@@ -139,7 +144,7 @@ def book(ticker: str, at: str, as_json: bool) -> None:
     try:
         at_us = parse_instant(at, system_clock())
     except ValueError as error:
-        raise click.BadParameter(f"{at!r} is no time: {error}", param_hint="'--at'") from error
+        raise click.BadParameter(f"{at[:60]!r}: {error}", param_hint="'--at'") from error
     rebuilt = _read_database(lambda connection: rebuild_book(connection, ticker, at_us))
     for line in [json.dumps(book_as_json(rebuilt))] if as_json else book_lines(rebuilt):
         click.echo(line)
@@ -168,7 +173,7 @@ def rederive(session_id: int | None, is_dry: bool, as_json: bool) -> None:
     reports = _read_database(
         lambda connection: rederive_sessions(connection, session_id, tell, _show_progress, is_dry=is_dry)
     )
-    _demand_session(session_id, reports)
+    _tell_none(session_id, reports)
     sys.exit(1 if any(report.refusal for report in reports) else 0)
 
 
@@ -186,16 +191,21 @@ def _read_database(work: Callable[["TrioConnection"], Awaitable[_T]]) -> _T:
         from collector.app import open_database
         from collector.store.connection import open_connection
 
-        async with open_database(database_url) as url, open_connection(url) as connection:
+        async with open_database(database_url, is_made=False) as url, open_connection(url) as connection:
             return await work(connection)
 
     return _run_to_exit(run)
 
 
-def _demand_session(session_id: int | None, reports: Sequence[object]) -> None:
-    if session_id is not None and not reports:
-        click.echo(f"collector: there is no session {session_id}", err=True)
-        sys.exit(1)
+def _tell_none(session_id: int | None, reports: Sequence[object]) -> None:
+    """Say so where there is no session at all; one that was asked for and is not there is an error."""
+    if reports:
+        return
+    if session_id is None:
+        click.echo("collector: the database holds no sessions yet", err=True)
+        return
+    click.echo(f"collector: there is no session {session_id}", err=True)
+    sys.exit(1)
 
 
 def _show_progress(session_id: int, done: int, batches: int) -> None:

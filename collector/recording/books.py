@@ -18,8 +18,16 @@ from collector.store.batch import DAY_US
 from collector.store.connection import TrioConnection, translate_errors
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MS_MIN: Final = 10**11
+"""1973. A smaller whole number is one of seconds."""
 _MS_MAX: Final = 10**14
 """Whole numbers below it are milliseconds (until the year 5138), others microseconds (from 1973 on)."""
+
+
+NO_SNAPSHOT_YET: Final = "no_snapshot_yet"
+"""The cause in `rl_book_states` until a session's first snapshot of a market."""
+OVERLAPPING_MAX: Final = 20
+"""Of so many recorders at once the exact one is looked for; two is what a deployment brings."""
 
 
 class NoBook(CollectorError):  # noqa: N818 - a state of the recording
@@ -55,14 +63,26 @@ class RebuiltBook:
 def parse_instant(text: str, now_us: int) -> int:
     """
     Microseconds since 1970 of an RFC 3339 time with its offset, of a whole number of milliseconds or
-    microseconds since 1970, or of `now`. Raises ValueError.
+    microseconds since 1970, or of `now`. Raises ValueError, also for what has not come yet.
     """
-    if text == "now":
-        return now_us
+    at_us = now_us if text == "now" else _parse_time(text)
+    if at_us > now_us:
+        raise ValueError("that has not come yet; `now` is the latest")
+    return at_us
+
+
+def _parse_time(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 18:
         number = int(text)
+        if number < _MS_MIN:
+            raise ValueError("whole numbers are milliseconds or microseconds since 1970, not seconds")
         return number * 1000 if number < _MS_MAX else number
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            "write it like 2026-01-31T12:00:00Z, as whole milliseconds since 1970, or now"
+        ) from None
     if moment.tzinfo is None:
         raise ValueError("a time needs its offset, as in 2026-01-31T12:00:00Z")
     difference = moment - _EPOCH
@@ -78,32 +98,49 @@ async def rebuild_book(connection: TrioConnection, market_ticker: str, at_us: in
 
 
 async def _rebuild(connection: TrioConnection, ticker: str, at_us: int) -> RebuiltBook:
-    latest_id = await _latest_session_id(connection, ticker, at_us)
-    if latest_id is None:
-        raise NoBook(await _why_none(connection, ticker))
-    (latest,) = await fetch_sessions(connection, latest_id)
-    snapshot = await _newest_snapshot(connection, ticker, at_us, latest_id)
+    session_id, unknown_cause = await _choose_session(connection, ticker, at_us)
+    (session,) = await fetch_sessions(connection, session_id)
+    snapshot = await _newest_snapshot(connection, ticker, at_us, session_id)
     if snapshot is None:
         snapshot = await _newest_snapshot(connection, ticker, at_us, None)
-    if snapshot is None or snapshot["session_id"] != latest_id:
+    if snapshot is None or snapshot["session_id"] != session_id:
         first_day = await fetch_first_day(connection, "rl_snapshot_rows")
-        if first_day is None or latest.row["started_us"] // DAY_US < first_day:
-            return await _from_raw(connection, latest, ticker, at_us)
+        if first_day is None or session.row["started_us"] // DAY_US < first_day:
+            return await _from_raw(connection, session, ticker, at_us)
     if snapshot is None:
         raise NoBook(f"no snapshot of {ticker} had come by then")
-    return await _from_rows(connection, latest, ticker, at_us, snapshot)
+    return await _from_rows(connection, session, ticker, at_us, snapshot, unknown_cause)
 
 
-async def _latest_session_id(connection: TrioConnection, ticker: str, at_us: int) -> int | None:
+async def _choose_session(connection: TrioConnection, ticker: str, at_us: int) -> tuple[int, str | None]:
+    """
+    The session to believe at that instant, and why its book is not exact; None when it is.
+
+    Recorders may overlap: of those at work then, the one whose book is exact, or at least has begun; among
+    equals the one that began last. If none was at work, the one that ended last. Raises NoBook.
+    """
     cursor = await connection.execute(
-        "SELECT session_id FROM rl_orderbook_sessions WHERE market_tickers @> ARRAY[%s::text]"
-        # Two recorders may overlap: the one that was at it longest, whichever began last.
-        " AND started_us <= %s ORDER BY LEAST(ended_us, %s) DESC, started_us DESC, session_id DESC"
-        " LIMIT 1",
-        (ticker, at_us, at_us),
+        "SELECT session_id, (CASE WHEN ended_us <= %(at_us)s THEN COALESCE(end_reason, status) END)"
+        " FROM rl_orderbook_sessions WHERE market_tickers @> ARRAY[%(ticker)s::text]"
+        " AND started_us <= %(at_us)s"
+        " ORDER BY LEAST(ended_us, %(at_us)s) DESC, started_us DESC, session_id DESC LIMIT %(limit)s",
+        {"ticker": ticker, "at_us": at_us, "limit": OVERLAPPING_MAX},
     )
-    row = await cursor.fetchone()
-    return None if row is None else int(row[0])
+    at_work: list[tuple[int, str]] = []
+    last_ended: tuple[int, str] | None = None
+    for session_id, ended_cause in await cursor.fetchall():
+        if ended_cause is not None:
+            last_ended = session_id, ended_cause
+            break
+        cause = await _unknown_cause(connection, session_id, ticker, at_us)
+        if cause is None:
+            return session_id, None
+        at_work.append((session_id, cause))
+    if at_work:
+        return min(at_work, key=lambda found: found[1] == NO_SNAPSHOT_YET)
+    if last_ended is not None:
+        return last_ended
+    raise NoBook(await _why_none(connection, ticker))
 
 
 async def _why_none(connection: TrioConnection, ticker: str) -> str:
@@ -134,7 +171,12 @@ async def _newest_snapshot(
 
 
 async def _from_rows(
-    connection: TrioConnection, latest: RecordedSession, ticker: str, at_us: int, snapshot: dict[str, Any]
+    connection: TrioConnection,
+    session: RecordedSession,
+    ticker: str,
+    at_us: int,
+    snapshot: dict[str, Any],
+    unknown_cause: str | None,
 ) -> RebuiltBook:
     cursor = await connection.execute(
         "SELECT is_yes, price_e4::integer, sum(delta_e2)::bigint, max(sequence_number), max(received_us)"
@@ -151,24 +193,22 @@ async def _from_rows(
         number, as_of_us = max(number, last_number), max(as_of_us, last_us)
     return RebuiltBook(
         ticker, at_us, snapshot["session_id"], number, as_of_us,
-        await _unknown_cause(connection, latest, ticker, at_us), "rows", latest.sample_rate,
+        unknown_cause, "rows", session.sample_rate,
         _standing(sides[True]), _standing(sides[False]),
     )  # fmt: skip
 
 
 async def _unknown_cause(
-    connection: TrioConnection, latest: RecordedSession, ticker: str, at_us: int
+    connection: TrioConnection, session_id: int, ticker: str, at_us: int
 ) -> str | None:
-    """By the view under `rl_market_coverage`; None when the book is exact."""
-    if (ended := _ended_cause(latest, at_us)) is not None:
-        return ended
+    """Of a session at work then, by the view under `rl_market_coverage`; None when the book is exact."""
     cursor = await connection.execute(
         "SELECT cause FROM rl_book_states WHERE session_id = %s AND market_ticker = %s AND from_us <= %s"
         " ORDER BY from_us DESC LIMIT 1",
-        (latest.session_id, ticker, at_us),
+        (session_id, ticker, at_us),
     )
     row = await cursor.fetchone()
-    return "no_snapshot_yet" if row is None else row[0]
+    return NO_SNAPSHOT_YET if row is None else row[0]
 
 
 def _ended_cause(session: RecordedSession, at_us: int) -> str | None:

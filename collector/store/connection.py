@@ -400,6 +400,17 @@ _DOOR_ADVICE = (
     (r"ssl.*(required|unsupported|not support)", "check sslmode in the database URL"),
 )
 
+_OTHER_SCHEMA = (
+    "the collector's tables are missing there, or of another version: check the database URL, or let"
+    " `collector schema` make them"
+)
+_REFUSAL_ADVICE = {
+    "42P01": _OTHER_SCHEMA,  # no such table
+    "42703": _OTHER_SCHEMA,  # no such column
+    "42883": _OTHER_SCHEMA,  # no such function
+    "42501": "check the rights of the database URL's user",
+}
+
 
 @contextmanager
 def translate_errors() -> Generator[None]:
@@ -424,11 +435,10 @@ def store_error(error: psycopg.Error | OSError) -> StoreError:
         return _store_error_without_code(error, text)
     if code in ("28P01", "28000", "3D000"):
         return StoreUnavailable(f"{text} (check user, password and database name in the database URL)")
-    return (
-        StoreUnavailable(f"{text} [{code}]")
-        if code.startswith(_TRY_AGAIN)
-        else StoreRejected(f"{text} [{code}]")
-    )
+    if code.startswith(_TRY_AGAIN):
+        return StoreUnavailable(f"{text} [{code}]")
+    advice = _REFUSAL_ADVICE.get(code)
+    return StoreRejected(f"{text} [{code}]" + (f" ({advice})" if advice else ""))
 
 
 def _store_error_without_code(error: psycopg.Error, text: str) -> StoreError:

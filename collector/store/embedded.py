@@ -38,12 +38,15 @@ STOP_TIMEOUT_S = 20.0
 
 # Where the wheel notes the processes that use a server; the last of them to leave stops it.
 _USERS_FILE = ".handle_pids.json"
+_VERSION_FILE = "PG_VERSION"
 
 
 @asynccontextmanager
-async def open_embedded(path: str | Path) -> AsyncGenerator[str]:
+async def open_embedded(path: str | Path, *, is_made: bool = True) -> AsyncGenerator[str]:
     """
-    Run the PostgreSQL in the folder `path`, made at first use; yields the URL of its database.
+    Run the PostgreSQL in the folder `path`; yields the URL of its database.
+
+    One that is not there yet is made, or without `is_made` is an error.
 
     A server that a killed process left running is taken over, and stopped at the end like any other. One that
     another living process uses too is shared, and stopped by the last.
@@ -51,7 +54,10 @@ async def open_embedded(path: str | Path) -> AsyncGenerator[str]:
     Raises:
         StartError: the folder can't be used; the message says why.
     """
-    server = await trio.to_thread.run_sync(_start, Path(path))
+    folder = Path(path).expanduser().absolute()
+    if not is_made and not await trio.Path(folder / _VERSION_FILE).exists():
+        raise StartError(f"there is no PostgreSQL of ours in {folder}: check DATABASE_URL")
+    server = await trio.to_thread.run_sync(_start, folder)
     try:
         yield _conninfo(server)
     finally:
@@ -59,8 +65,7 @@ async def open_embedded(path: str | Path) -> AsyncGenerator[str]:
             await trio.to_thread.run_sync(_stop, server, abandon_on_cancel=True)
 
 
-def _start(path: Path) -> "PostgresServer":
-    folder = path.expanduser().absolute()
+def _start(folder: Path) -> "PostgresServer":
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _check_folder(folder)
@@ -94,7 +99,7 @@ def _check_folder(folder: Path) -> None:
         )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StartError(f"can't run a PostgreSQL in {folder}: the folder is not writable")
-    if not (folder / "PG_VERSION").exists() and any(folder.iterdir()):
+    if not (folder / _VERSION_FILE).exists() and any(folder.iterdir()):
         raise StartError(
             f"can't run a PostgreSQL in {folder}: it holds other files; name a folder of its own"
         )

@@ -4,6 +4,7 @@ import pytest
 import trio
 
 from collector.recording.books import parse_instant
+from tests.frames import delta_text, snapshot_text, subscribed_text
 from tests.recording.recordings import (
     DAY,
     SECOND_US,
@@ -58,6 +59,38 @@ def test_a_session_that_ends_with_a_snapshot_is_exact(database_url: str) -> None
     assert book(database_url, "A", 50)["is_exact"] is True
 
 
+def test_overlapping_recorders(database_url: str) -> None:
+    """As a deployment brings them: the one at work is believed, and of two at work the one that is exact."""
+
+    async def write() -> None:
+        old = at(subscribed_text("orderbook_delta", 1), snapshot_text("A", 1, yes={"0.4000": "7.00"}))
+        await write_recording(database_url, old, ended_us=START_US + 20 * SECOND_US, reason="recorder stopped")
+        new = at(
+            subscribed_text("orderbook_delta", 1),
+            snapshot_text("A", 1, yes={"0.4000": "7.00"}),
+            delta_text("A", 3, "0.4000", "-2.00"),
+            start_us=START_US + 8 * SECOND_US,
+        )
+        await write_recording(database_url, new, started_us=START_US + 5 * SECOND_US)
+        brief = at(subscribed_text("orderbook_delta", 1), start_us=START_US + 30 * SECOND_US)
+        started_us, ended_us = START_US + 30 * SECOND_US, START_US + 40 * SECOND_US
+        await write_recording(database_url, brief, started_us=started_us, ended_us=ended_us)
+
+    trio.run(write)
+
+    for seconds, session_id, cause in (
+        (4, 1, None),
+        (7, 1, None),  # the second has begun, without a snapshot yet
+        (10.5, 2, None),  # both are exact: the one that began last
+        (15, 1, None),  # the second has a gap
+        (35, 2, "sequence"),  # nobody is exact, and the third has no snapshot yet
+        (50, 2, "sequence"),  # the third began last, and has ended
+        (200, 2, "stopped"),  # all have ended: the one that ended last
+    ):
+        found = book(database_url, "A", seconds)
+        assert (found["session_id"], found["unknown_cause"]) == (session_id, cause), seconds
+
+
 def test_lines_for_the_eye(database_url: str) -> None:
     """The text says plainly whether the book is exact, from what it was made, and its levels in dollars."""
     trio.run(write_recording, database_url, at(*TEXTS))
@@ -106,4 +139,22 @@ def test_neither_rows_nor_raw_frames(database_url: str) -> None:
 )
 def test_ways_to_write_an_instant(text: str) -> None:
     """All of them are the same microsecond."""
-    assert parse_instant(text, 0) == 1_786_410_915_570_000
+    assert parse_instant(text, 1_786_410_915_570_000) == 1_786_410_915_570_000
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("yesterday", "write it like 2026-01-31T12:00:00Z"),
+        ("2026-13-01T00:00:00Z", "write it like 2026-01-31T12:00:00Z"),
+        ("2026-08-11T01:15:15", "needs its offset"),
+        ("1786410915", "not seconds"),
+        ("1786410915571", "has not come yet"),
+        ("2036-08-11T01:15:15Z", "has not come yet"),
+        ("9" * 5000, "write it like 2026-01-31T12:00:00Z"),
+    ],
+)
+def test_what_is_no_instant(text: str, words: str) -> None:
+    """What to write instead is said."""
+    with pytest.raises(ValueError, match=words):
+        parse_instant(text, 1_786_410_915_570_000)
