@@ -198,9 +198,7 @@ async def _from_rows(
     )  # fmt: skip
 
 
-async def _unknown_cause(
-    connection: TrioConnection, session_id: int, ticker: str, at_us: int
-) -> str | None:
+async def _unknown_cause(connection: TrioConnection, session_id: int, ticker: str, at_us: int) -> str | None:
     """Of a session at work then, by the view under `rl_market_coverage`; None when the book is exact."""
     cursor = await connection.execute(
         "SELECT cause FROM rl_book_states WHERE session_id = %s AND market_ticker = %s AND from_us <= %s"

@@ -64,7 +64,9 @@ def test_overlapping_recorders(database_url: str) -> None:
 
     async def write() -> None:
         old = at(subscribed_text("orderbook_delta", 1), snapshot_text("A", 1, yes={"0.4000": "7.00"}))
-        await write_recording(database_url, old, ended_us=START_US + 20 * SECOND_US, reason="recorder stopped")
+        await write_recording(
+            database_url, old, ended_us=START_US + 20 * SECOND_US, reason="recorder stopped"
+        )
         new = at(
             subscribed_text("orderbook_delta", 1),
             snapshot_text("A", 1, yes={"0.4000": "7.00"}),
