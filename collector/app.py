@@ -108,6 +108,7 @@ async def run_service(
                 sources.cancel_scope.cancel(reason="everything is safe")
             web_stopping.set()
         store.cancel_scope.cancel(reason="the service stops")
+    _say_what_became_of_it(settings, state)
     return all(session.is_kept for session in state.sessions)
 
 
@@ -192,6 +193,24 @@ async def limit_drain(stopping: trio.Event, sources: trio.CancelScope) -> None:
     sources.cancel(reason="the drain time is over")
 
 
+def _say_what_became_of_it(settings: Settings, state: RecorderState) -> None:
+    """The last line of the log."""
+    frames = state.received.total
+    lost = sum(
+        session.queued_frames - session.spooled_frames for session in state.sessions if not session.is_kept
+    )
+    if lost:
+        _log.error("stopped: frames are lost", frames=frames, lost=lost)
+    elif state.spool.records:
+        _log.warning(
+            "stopped: what is not in the database is in the spool, and the next start there brings it in",
+            frames=frames, spooled=sum(session.spooled_frames for session in state.sessions),
+            records=state.spool.records, folder=str(settings.spool_dir.absolute()),
+        )  # fmt: skip
+    else:
+        _log.info("stopped: all is in the database", frames=frames)
+
+
 async def flush_backlogs(context: SessionContext) -> int:
     """Write what waits now, within ten seconds, and tell how many frames that were."""
     waiting = context.waiting_frames
@@ -207,7 +226,6 @@ def _first_state(settings: Settings, clock: WallClock) -> RecorderState:
         clock=clock,
         environment=settings.environment,
         code_version=__version__,
-        is_simulated=settings.is_simulated,
         sample_rate=settings.sample_rate,
         market_tickers=settings.market_tickers,
         started_us=clock(),

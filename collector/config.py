@@ -62,7 +62,6 @@ class Settings:
     log_format: LogFormat | None
     rows_retention_days: int | None
     raw_retention_days: int | None
-    is_simulated: bool = False
 
 
 class _Reader:

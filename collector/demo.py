@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from collector.app import run_service
 from collector.config import read_settings
@@ -47,5 +47,4 @@ async def run_demo(demo: DemoSettings, on_ready: Callable[[list[str]], None]) ->
                 "PORT": str(demo.port),
             }
         )
-        settings = evolve(settings, is_simulated=True)
         return await run_service(settings, on_ready=on_ready)

@@ -6,10 +6,12 @@ life. Nothing of WebSockets shows through, so that another transport can take th
 """
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 StampedText: TypeAlias = tuple[int, str]
 """Receive time in microseconds since 1970 UTC, and the text of one frame."""
+SIMULATED_HEADER: Final = b"x-simulated-exchange"
+"""By this header of its answer to the handshake our simulator says what it is; the exchange sends none."""
 
 
 class Transport(Protocol):
@@ -19,6 +21,11 @@ class Transport(Protocol):
     def last_activity_s(self) -> float:
         """When the peer last sent a byte of any kind, pings included, on Trio's clock."""
         ...
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the peer says of itself that nothing it sends is real."""
+        return False
 
     async def receive(self) -> Sequence[StampedText]:
         """

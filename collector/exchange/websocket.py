@@ -33,7 +33,7 @@ from wsproto.utilities import LocalProtocolError
 
 from collector.clock import WallClock
 from collector.errors import FeedError, FeedLost, FeedRefused, leaves_of
-from collector.exchange.transport import StampedText, Transport
+from collector.exchange.transport import SIMULATED_HEADER, StampedText, Transport
 
 CONNECT_S_MAX = 15.0
 CLOSE_S_MAX = 2.0
@@ -158,6 +158,11 @@ class WebSocketTransport(Transport):
     @override
     def last_activity_s(self) -> float:
         return self._stream.last_activity_s
+
+    @property
+    @override
+    def is_simulated(self) -> bool:
+        return any(name == SIMULATED_HEADER for name, _ in self._connection.handshake_headers)
 
     async def pump(self) -> None:
         """Take frames off the library until the connection is gone."""

@@ -234,10 +234,11 @@ class RecorderState:
     clock: WallClock
     environment: str
     code_version: str
-    is_simulated: bool
     sample_rate: int
     market_tickers: tuple[str, ...]
     started_us: int
+    is_simulated: bool = False
+    """Whether any connection was one to our simulator. Written by the sessions."""
     store: StoreStatus = field(factory=StoreStatus)
     spool: SpoolStatus = field(factory=SpoolStatus)
     discovery: DiscoveryStatus = field(factory=DiscoveryStatus)

@@ -176,6 +176,7 @@ class _Session:
         state = context.state
         tracker = FeedTracker.of_markets(feed.market_tickers)
         stats = SessionStats(uuid.UUID(int=context.rng.getrandbits(128)), feed.name, tracker, context.clock())
+        state.is_simulated = state.is_simulated or transport.is_simulated
         state.forget_books(feed.name)
         state.add_session(stats)
         backlog = Backlog(context.batch_rows, context.flush_interval_s)

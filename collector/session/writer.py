@@ -79,8 +79,9 @@ class SessionWriter:
             await self._write_all()
         except trio.Cancelled:
             self._is_last = True
-            with trio.move_on_after(LAST_FLUSH_S_MAX, shield=True):
-                await self._write_all()
+            if not self.stats.is_kept:
+                with trio.move_on_after(LAST_FLUSH_S_MAX, shield=True):
+                    await self._write_all()
             if not self.stats.is_kept:
                 frames = self.backlog.waiting_frames
                 _log.error("frames lost at the end", session=self.stats.session_id, frames=frames)
@@ -159,6 +160,9 @@ class SessionWriter:
                 nursery.start_soon(self._drain, nursery.cancel_scope.cancel, name="drain")
                 if not self.stats.is_spooled:
                     await self._move_to_spool()
+                await self.stopping.wait()
+                if self.state.store.phase is StorePhase.AWAY:
+                    nursery.cancel_scope.cancel(reason="all is on the disk, and the database is away")
         finally:
             self.backlog.batch_rows = direct_rows
 

@@ -192,6 +192,7 @@ def env_lines(simulator: Simulator) -> str:
     values = {
         "KALSHI_API_KEY_ID": simulator.key_id,
         "KALSHI_PRIVATE_KEY_CONTENT": pem,
+        "KALSHI_ENV": "demo",
         "KALSHI_WS_URL": simulator.ws_url,
         "KALSHI_API_URL": simulator.api_url,
         "RL_MARKET_TICKERS": ",".join(simulator.tickers),

@@ -16,6 +16,7 @@ import trio
 import trio_websocket
 
 from collector.clock import WallClock
+from collector.exchange.transport import SIMULATED_HEADER
 from collector.simulator.access import AccessKey, Refusal, refused_with
 from collector.simulator.account import Account
 from collector.simulator.exchange import Answer, ConnectionState, error_reply, read_command
@@ -276,7 +277,7 @@ class Session:
                 refusal = self._refusal(request)
                 date = self._date_header()
                 if refusal is None:
-                    return await request.accept(extra_headers=[date])
+                    return await request.accept(extra_headers=[date, (SIMULATED_HEADER, b"yes")])
                 headers = [(b"Content-Type", b"application/json"), date]
                 await request.reject(refusal.status, extra_headers=headers, body=refusal.body)
             except trio_websocket.ConnectionClosed:

@@ -19,6 +19,7 @@ import subprocess
 import warnings
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -54,10 +55,7 @@ async def open_embedded(path: str | Path, *, is_made: bool = True) -> AsyncGener
     Raises:
         StartError: the folder can't be used; the message says why.
     """
-    folder = Path(path).expanduser().absolute()
-    if not is_made and not await trio.Path(folder / _VERSION_FILE).exists():
-        raise StartError(f"there is no PostgreSQL of ours in {folder}: check DATABASE_URL")
-    server = await trio.to_thread.run_sync(_start, folder)
+    server = await trio.to_thread.run_sync(partial(_start, Path(path), is_made=is_made))
     try:
         yield _conninfo(server)
     finally:
@@ -65,7 +63,10 @@ async def open_embedded(path: str | Path, *, is_made: bool = True) -> AsyncGener
             await trio.to_thread.run_sync(_stop, server, abandon_on_cancel=True)
 
 
-def _start(folder: Path) -> "PostgresServer":
+def _start(path: Path, *, is_made: bool) -> "PostgresServer":
+    folder = path.expanduser().absolute()
+    if not is_made and not (folder / _VERSION_FILE).exists():
+        raise StartError(f"there is no PostgreSQL of ours in {folder}: check DATABASE_URL")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _check_folder(folder)

@@ -55,7 +55,7 @@ def settings_for(simulator: Simulator, database_url: str, **changes: Any) -> Set
             "RL_SPOOL_DIR": tempfile.mkdtemp(prefix="spool-"),
         }
     )
-    settings = attrs.evolve(settings, port=0, is_simulated=True)
+    settings = attrs.evolve(settings, port=0)
     return attrs.evolve(settings, **changes)
 
 

@@ -92,9 +92,10 @@ def test_killed_recorder_is_found_dead_by_the_next(tmp_path: Path, database_url:
         with program("run", environ=environ) as collector:
             collector.wait_for_line('"connected"')
             # The first start may connect before its tables are there.
-            wait_for_rows("http://127.0.0.1:18731", 2000)
+            assert wait_for_rows("http://127.0.0.1:18731", 2000)["is_simulated"]
             collector.stop(signal.SIGKILL)
-        assert query(database_url, "SELECT status FROM rl_orderbook_sessions") == [("active",)]
+        states = query(database_url, "SELECT status, environment FROM rl_orderbook_sessions")
+        assert states == [("active", "demo")]
         with program("run", environ=environ) as collector:
             collector.wait_for_line('"connected"')
             ending = "SELECT status, end_reason FROM rl_orderbook_sessions WHERE session_id = 1"
@@ -145,11 +146,17 @@ def test_stop_without_a_database_loses_nothing(tmp_path: Path, database_url: str
             time.sleep(1)
             assert collector.stop() == 0, "".join(collector.lines)
         assert simulator.stop() == 0
+    last_word = json.loads(collector.lines[-1])
+    assert last_word["event"].startswith("stopped: what is not in the database is in the spool")
+    sent = sent_by_connection(account)
+    assert "the drain time is over" not in "".join(collector.lines)
+    assert last_word["spooled"] == last_word["frames"] == sum(len(frames) for frames in sent)
     environ["KALSHI_WS_URL"] = f"ws://127.0.0.1:{refusing_port}"
     with program("run", environ=environ) as collector:
         collector.wait_for_line("brought in from the spool")
         assert collector.stop() == 0
-    assert list(raw_frames(database_url).values()) == sent_by_connection(account)
+    assert json.loads(collector.lines[-1])["event"] == "stopped: all is in the database"
+    assert list(raw_frames(database_url).values()) == sent
     assert query(database_url, "SELECT status, end_reason FROM rl_orderbook_sessions") == [
         ("closed", "recorder stopped")
     ]

@@ -86,7 +86,6 @@ class Bench:
             clock=lambda: RECEIVED_US + int(trio.current_time() * 1e6),
             environment="demo",
             code_version="1",
-            is_simulated=True,
             sample_rate=1,
             market_tickers=MARKETS,
             started_us=RECEIVED_US,

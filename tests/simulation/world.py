@@ -108,7 +108,6 @@ class World:
             clock=self.clock,
             environment="demo",
             code_version="1",
-            is_simulated=True,
             sample_rate=self.sample_rate,
             market_tickers=self.exchange.tickers,
             started_us=self.clock(),

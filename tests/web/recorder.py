@@ -68,7 +68,7 @@ class Recorder:
 
 def new_recorder(*tickers: str, is_simulated: bool = False) -> Recorder:
     """A recorder that has just started, for these markets."""
-    state = RecorderState(lambda: recorder.now_us, "demo", "1.2.3", is_simulated, 1, tickers, NOW_US)
+    state = RecorderState(lambda: recorder.now_us, "demo", "1.2.3", 1, tickers, NOW_US, is_simulated)
     recorder = Recorder(state, LiveHub(state))
     return recorder
 
