@@ -20,7 +20,7 @@ from collector import __version__
 from collector.clock import system_clock
 from collector.config import read_database_url, read_settings
 from collector.errors import CollectorError, ConfigError, leaves_of
-from collector.observe.logs import set_up_logs
+from collector.observe.logs import get_logger, set_up_logs
 from collector.simulator.cli import simulate
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def run() -> None:
     except ConfigError as error:
         _refuse(error)
     set_up_logs(settings.log_level, settings.log_format)
+    for warning in settings.warnings:
+        get_logger("settings").warning(warning)
     from collector.app import run_service
 
     is_safe = _run_to_exit(partial(run_service, settings, on_ready=_say_where))

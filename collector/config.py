@@ -2,17 +2,18 @@
 The environment, as one frozen value. The only reader of `os.environ`.
 
 Every problem is found in one pass and told in one line that names the variable and what it must look like.
-A secret is never repeated in a problem, nor shown by `repr`.
+A secret is never repeated in a problem, nor shown by `repr`. What is set and has no effect is a warning.
 """
 
 import os
 import re
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from collector.errors import ConfigError
 from collector.exchange.signing import is_usable_key
@@ -29,6 +30,9 @@ _HOSTS: Final[dict[str, tuple[str, str]]] = {
 }
 _TICKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DATABASE_URL_SHAPE = "a postgresql:// URL, or embedded:PATH for a PostgreSQL of our own in that folder"
+_PREFIXES: Final = ("KALSHI_", "ORDERBOOK_", "RL_")
+"""Of variables that nobody else would read."""
+_VALUE_SHOWN_MAX: Final = 40
 _T = TypeVar("_T")
 
 
@@ -62,6 +66,8 @@ class Settings:
     log_format: LogFormat | None
     rows_retention_days: int | None
     raw_retention_days: int | None
+    warnings: tuple[str, ...] = ()
+    """What is set and has no effect, in words."""
 
 
 class _Reader:
@@ -69,17 +75,40 @@ class _Reader:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
+        self._known: set[str] = set()
         self.problems: list[str] = []
+        self.warnings: list[str] = []
 
     def text(self, name: str) -> str | None:
         """The value without surrounding spaces; an empty one counts as not set."""
+        self._known.add(name)
         return self._environ.get(name, "").strip() or None
 
     def problem(self, name: str, must: str) -> None:
         self.problems.append(f"{name} {must}")
 
-    def parsed(self, name: str, default: _T, parse: Callable[[str], _T | None], must: str) -> _T:
-        """The parsed value; where `parse` gives None or fails, a problem and the default."""
+    def warn_of_unknown(self) -> None:
+        """Note what looks as if it were for this program, and was not read; call it last."""
+        for name in sorted(self._environ.keys() - self._known):
+            if name.startswith(_PREFIXES):
+                close = get_close_matches(name, sorted(self._known), 1, 0.8)
+                hint = f": did you mean {close[0]}?" if close else ""
+                self.warnings.append(f"{name} is not known and has no effect{hint}")
+
+    def parsed(
+        self,
+        name: str,
+        default: _T,
+        parse: Callable[[str], _T | None],
+        must: str,
+        *,
+        is_shown: bool = True,
+    ) -> _T:
+        """
+        The parsed value; where `parse` gives None or fails, a problem and the default.
+
+        The problem repeats the value unless it may hold a secret, which not `is_shown` says.
+        """
         text = self.text(name)
         if text is None:
             return default
@@ -88,7 +117,8 @@ class _Reader:
         except ValueError:
             value = None
         if value is None:
-            self.problem(name, f"must be {must}")
+            shown = f", not {text[:_VALUE_SHOWN_MAX]!r}" if is_shown else ""
+            self.problem(name, f"must be {must}{shown}")
             return default
         return value
 
@@ -144,7 +174,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     )
     if reader.problems:
         raise ConfigError(tuple(reader.problems))
-    return settings
+    reader.warn_of_unknown()
+    return evolve(settings, warnings=tuple(reader.warnings))
 
 
 def read_database_url(environ: Mapping[str, str] | None = None) -> str:
@@ -174,6 +205,8 @@ def _read_private_key(reader: _Reader) -> str:
             content_name, f"or {path_name} is required: the PEM text of the private key, or a file with it"
         )
         return ""
+    if content is not None and path is not None:
+        reader.warnings.append(f"{path_name} has no effect: {content_name} is set too, and comes first")
     if content is not None:
         name, pem = content_name, content.replace("\\n", "\n")
     else:
@@ -198,7 +231,7 @@ def _read_url(reader: _Reader, name: str, schemes: tuple[str, ...], default: str
         return f"{parts.scheme}://{parts.netloc}{path}"
 
     must = f"a URL that begins with {' or '.join(schemes)}:// and holds no user or password"
-    return reader.parsed(name, default, parse, must)
+    return reader.parsed(name, default, parse, must, is_shown=False)
 
 
 def _read_tickers(reader: _Reader) -> tuple[str, ...]:
@@ -207,7 +240,7 @@ def _read_tickers(reader: _Reader) -> tuple[str, ...]:
     tickers = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     wrong = [ticker for ticker in tickers if not _TICKER.fullmatch(ticker)]
     if wrong:
-        shown = ", ".join(repr(ticker[:40]) for ticker in wrong[:3])
+        shown = ", ".join(repr(ticker[:_VALUE_SHOWN_MAX]) for ticker in wrong[:3])
         reader.problem(name, f"must be tickers separated by commas; not a ticker: {shown}")
     return tickers
 

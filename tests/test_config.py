@@ -182,6 +182,28 @@ def test_markets_are_discovered_where_none_are_named() -> None:
     assert "RL_MARKET_TICKERS" in str(caught.value.problems)
 
 
+@pytest.mark.parametrize(
+    "name", ["ORDERBOOK_MARKET_LIMIT", "RL_BATCH_SIZE", "RL_FLUSH_INTERVAL", "PORT", "RL_LOG_LEVEL"]
+)
+def test_what_was_set_is_repeated(name: str) -> None:
+    """Whoever typed it sees what arrived."""
+    (problem,) = problems({**GOOD, name: WRONG[name]})
+
+    assert problem.endswith(f", not {WRONG[name]!r}")
+
+
+def test_what_has_no_effect_is_told() -> None:
+    """A misspelt variable, and a second key; variables of other programs are none of our business."""
+    assert read(RL_MARKET_TICKER="X", PATH="/bin", KALSHI_WEATHER="fair").warnings == (
+        "KALSHI_WEATHER is not known and has no effect",
+        "RL_MARKET_TICKER is not known and has no effect: did you mean RL_MARKET_TICKERS?",
+    )
+    assert read(KALSHI_PRIVATE_KEY_PATH="/nowhere").warnings == (
+        "KALSHI_PRIVATE_KEY_PATH has no effect: KALSHI_PRIVATE_KEY_CONTENT is set too, and comes first",
+    )
+    assert read().warnings == ()
+
+
 def test_settings_do_not_show_secrets() -> None:
     """A settings value may be logged by mistake without harm."""
     shown = repr(read(RL_ADMIN_TOKEN="a-long-enough-token"))

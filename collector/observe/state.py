@@ -94,12 +94,14 @@ class StoreStatus:
     partitions_missing: bool = False
     write_failures: int = 0
 
-    def turn(self, phase: StorePhase, now_us: int, reason: str = "") -> None:
-        """Note a change; the time of an unchanged phase stays."""
+    def turn(self, phase: StorePhase, now_us: int, reason: str = "") -> bool:
+        """Note a change, and tell whether it is one; the time of an unchanged phase stays."""
+        is_news = (phase, reason) != (self.phase, self.reason)
         if phase is not self.phase:
             self.phase = phase
             self.since_us = now_us
         self.reason = reason
+        return is_news
 
 
 @define(eq=False)

@@ -38,6 +38,8 @@ WRITE_S_MAX: Final = 60.0
 """A batch that takes longer is not slow: the server is stuck, and a new connection is tried."""
 LAST_FLUSH_S_MAX: Final = 10.0
 """What a cancelled writer gets to make safe what is left; inside the drain time of the deployment."""
+LAST_CHANCE_S: Final = 5.0
+"""For a database to come back after a stop: so long as between two tries. A spool may not outlive the machine."""
 RETRY_FIRST_S: Final = 0.2
 RETRY_S_MAX: Final = 5.0
 SPOOL_RETRY_S: Final = 1.0
@@ -160,9 +162,9 @@ class SessionWriter:
                 nursery.start_soon(self._drain, nursery.cancel_scope.cancel, name="drain")
                 if not self.stats.is_spooled:
                     await self._move_to_spool()
-                await self.stopping.wait()
-                if self.state.store.phase is StorePhase.AWAY:
-                    nursery.cancel_scope.cancel(reason="all is on the disk, and the database is away")
+                if not self._is_last:
+                    await self._wait_until_hopeless()
+                nursery.cancel_scope.cancel(reason="all is on the disk, for the next start")
         finally:
             self.backlog.batch_rows = direct_rows
 
@@ -176,12 +178,15 @@ class SessionWriter:
 
     async def _append(self, record: Batch | SessionEnding) -> None:
         """Append, however long there is no room; meanwhile the backlog fills, and then receiving stops."""
+        told = ""
         while True:
             room = self.journal.spool.room
             try:
                 await self.journal.append(record)
             except (SpoolFull, SpoolFailed) as error:
-                _log.error("the spool takes nothing", session=self.stats.session_id, reason=str(error))
+                if str(error) != told:
+                    told = str(error)
+                    _log.error("the spool takes nothing", session=self.stats.session_id, reason=told)
             else:
                 return
             finally:
@@ -206,8 +211,6 @@ class SessionWriter:
             if failure is None:
                 break
             self._note_failure(failure)
-            if self._may_leave_spooled():
-                break
             if self.stats.batches > batches:
                 delays = backoff_delays(self.rng, first_s=RETRY_FIRST_S, s_max=RETRY_S_MAX)
             await trio.sleep(next(delays))
@@ -221,6 +224,13 @@ class SessionWriter:
                 await self._end(link, record)
             await self.journal.advance()
             self._note_queue()
+
+    async def _wait_until_hopeless(self) -> None:
+        """Wait until the service stops and the database, which is away, has had its last chance."""
+        await self.stopping.wait()
+        await trio.sleep(LAST_CHANCE_S)
+        while self.state.store.phase is not StorePhase.AWAY:
+            await trio.sleep(LAST_CHANCE_S)
 
     def _may_leave_spooled(self) -> bool:
         return self.stats.is_spooled and (self._is_last or self.stopping.is_set())
@@ -245,5 +255,7 @@ class SessionWriter:
     def _note_failure(self, failure: BaseException) -> None:
         reason = str(failure) or "no answer in time"
         self.state.store.write_failures += 1
-        self.state.store.turn(StorePhase.AWAY, self.clock(), reason)
-        _log.warning("write failed, will be tried again", session=self.stats.session_id, reason=reason)
+        if self.state.store.turn(StorePhase.AWAY, self.clock(), reason):
+            _log.warning(
+                "write failed, tried again until it goes", session=self.stats.session_id, reason=reason
+            )

@@ -66,7 +66,8 @@ async def open_folder(folder: Path) -> AsyncGenerator[FolderDisk]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise StartError(
-                f"the spool folder {folder} is in use by another collector: each needs one (RL_SPOOL_DIR)"
+                f"the spool folder {folder} is in use by another collector: each needs its own"
+                " (RL_SPOOL_DIR; --dir of a demonstration)"
             ) from error
         yield FolderDisk(folder)
     finally:

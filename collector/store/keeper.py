@@ -106,8 +106,9 @@ async def run_keeper(
                 await _keep(connection, recorder_key, retention, status, clock, ready)
         except* (StoreUnavailable, trio.TooSlowError) as group:
             failure = group.exceptions[0]
-        status.turn(StorePhase.AWAY, clock(), str(failure) or "no answer in time")
-        _log.warning("database away", reason=status.reason)
+        # An outage of hours is told once, not with every try.
+        if status.turn(StorePhase.AWAY, clock(), str(failure) or "no answer in time"):
+            _log.warning("database away, tried again until it is back", reason=status.reason)
         await trio.sleep(next(delays))
 
 
@@ -134,7 +135,8 @@ async def _keep(
         with trio.fail_after(QUERY_S_MAX):
             await _close_orphans(connection, recorder_key)
             await _keep_partitions(connection, retention, status, clock)
-        status.turn(StorePhase.AVAILABLE, clock())
+        if status.turn(StorePhase.AVAILABLE, clock()):
+            _log.info("database available")
         ready.set()
         await trio.sleep(ROUND_S)
 

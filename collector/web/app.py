@@ -26,6 +26,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from quart import Response, request, websocket
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing.exceptions import WebsocketMismatch
 
 from collector.errors import StoreError
 from collector.observe.hub import STREAMS, LiveHub, Mailbox, Stream
@@ -263,6 +264,11 @@ class _Routes:
 
     async def answer_error(self, error: HTTPException) -> Response:
         """Every error as JSON, those of routing and of bugs too."""
+        if isinstance(error, WebsocketMismatch):
+            return _error(400, "websocket_only", "this is the live stream: connect to it by WebSocket")
+        if error.code == 404:
+            path = request.path[:80]
+            return _error(404, "not_found", f"there is nothing at {path}; the dashboard is at /rl-stats")
         status = error.code or 500
         name = (error.name or "error").lower().replace(" ", "_")
         response = _error(status, name, error.description or name)

@@ -243,7 +243,7 @@ async def test_series_are_the_last_seconds() -> None:
         ("GET", "/nowhere", 404, "not_found"),
         ("POST", "/health", 405, "method_not_allowed"),
         ("GET", "/rl/admin/flush", 405, "method_not_allowed"),
-        ("GET", "/rl/ws", 400, "bad_request"),
+        ("GET", "/rl/ws", 400, "websocket_only"),
     ],
 )
 async def test_errors_are_json(method: str, path: str, status: int, error: str) -> None:
