@@ -225,7 +225,6 @@ async def open_bench(
         port = free_port()
         environ = {
             **await trio.to_thread.run_sync(read_env_file, env_path),
-            "KALSHI_ENV": "demo",
             "DATABASE_URL": database_url,
             "HOST": "127.0.0.1",
             "PORT": str(port),

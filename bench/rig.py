@@ -367,7 +367,6 @@ async def open_recording(
         await wait_until("simulator", env_path.exists, simulator, START_S_MAX)
         environ = {
             **await trio.to_thread.run_sync(read_env_file, env_path),
-            "KALSHI_ENV": "demo",
             "DATABASE_URL": database.url,
             "HOST": "127.0.0.1",
             "PORT": str(free_port()),

@@ -35,12 +35,7 @@ async def run_demo(demo: DemoSettings, on_ready: Callable[[list[str]], None]) ->
     async with open_simulator(flow) as simulator:
         settings = read_settings(
             {
-                "KALSHI_API_KEY_ID": simulator.key_id,
-                "KALSHI_PRIVATE_KEY_CONTENT": simulator.private_key_pem,
-                "KALSHI_ENV": "demo",
-                "KALSHI_WS_URL": simulator.ws_url,
-                "KALSHI_API_URL": simulator.api_url,
-                "RL_MARKET_TICKERS": ",".join(simulator.tickers),
+                **simulator.environ,
                 "DATABASE_URL": f"{EMBEDDED_PREFIX}{demo.folder / 'postgres'}",
                 "RL_SPOOL_DIR": str(demo.folder / "spool"),
                 "HOST": demo.host,

@@ -39,7 +39,7 @@ WRITE_S_MAX: Final = 60.0
 LAST_FLUSH_S_MAX: Final = 10.0
 """What a cancelled writer gets to make safe what is left; inside the drain time of the deployment."""
 LAST_CHANCE_S: Final = 5.0
-"""For a database to come back after a stop: so long as between two tries. A spool may not outlive the machine."""
+"""For a database to come back after a stop: as long as between two tries. The disk may go with the machine."""
 RETRY_FIRST_S: Final = 0.2
 RETRY_S_MAX: Final = 5.0
 SPOOL_RETRY_S: Final = 1.0
@@ -228,9 +228,10 @@ class SessionWriter:
     async def _wait_until_hopeless(self) -> None:
         """Wait until the service stops and the database, which is away, has had its last chance."""
         await self.stopping.wait()
-        await trio.sleep(LAST_CHANCE_S)
-        while self.state.store.phase is not StorePhase.AWAY:
+        is_hopeless = False
+        while not is_hopeless:
             await trio.sleep(LAST_CHANCE_S)
+            is_hopeless = self.state.store.phase is StorePhase.AWAY
 
     def _may_leave_spooled(self) -> bool:
         return self.stats.is_spooled and (self._is_last or self.stopping.is_set())

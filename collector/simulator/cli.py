@@ -189,14 +189,7 @@ async def run_simulator(settings: SimulatorSettings, env_path: pathlib.Path | No
 def env_lines(simulator: Simulator) -> str:
     """Write what a client needs as lines for `set -a; . FILE`."""
     pem = simulator.private_key_pem.strip().replace("\n", "\\n")
-    values = {
-        "KALSHI_API_KEY_ID": simulator.key_id,
-        "KALSHI_PRIVATE_KEY_CONTENT": pem,
-        "KALSHI_ENV": "demo",
-        "KALSHI_WS_URL": simulator.ws_url,
-        "KALSHI_API_URL": simulator.api_url,
-        "RL_MARKET_TICKERS": ",".join(simulator.tickers),
-    }
+    values = {**simulator.environ, "KALSHI_PRIVATE_KEY_CONTENT": pem}
     return "".join(f"{name}='{value}'\n" for name, value in values.items())
 
 

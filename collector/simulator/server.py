@@ -126,6 +126,18 @@ class Simulator:
         return tuple(self._house.floor.markets)
 
     @property
+    def environ(self) -> dict[str, str]:
+        """The variables by which a collector records all of it."""
+        return {
+            "KALSHI_API_KEY_ID": self.key_id,
+            "KALSHI_PRIVATE_KEY_CONTENT": self.private_key_pem,
+            "KALSHI_ENV": "demo",
+            "KALSHI_WS_URL": self.ws_url,
+            "KALSHI_API_URL": self.api_url,
+            "RL_MARKET_TICKERS": ",".join(self.tickers),
+        }
+
+    @property
     def faults(self) -> Faults:
         """The faults in force; may be changed at any time."""
         return self._house.faults

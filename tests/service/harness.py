@@ -42,12 +42,7 @@ def settings_for(simulator: Simulator, database_url: str, **changes: Any) -> Set
     """Settings that record all of a simulator's markets."""
     settings = read_settings(
         {
-            "KALSHI_API_KEY_ID": simulator.key_id,
-            "KALSHI_PRIVATE_KEY_CONTENT": simulator.private_key_pem,
-            "KALSHI_ENV": "demo",
-            "KALSHI_WS_URL": simulator.ws_url,
-            "KALSHI_API_URL": simulator.api_url,
-            "RL_MARKET_TICKERS": ",".join(simulator.tickers),
+            **simulator.environ,
             "RL_FLUSH_INTERVAL": "0.1",
             "RL_ADMIN_TOKEN": "a-token-for-tests",
             "DATABASE_URL": database_url,
