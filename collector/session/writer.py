@@ -39,7 +39,7 @@ WRITE_S_MAX: Final = 60.0
 LAST_FLUSH_S_MAX: Final = 10.0
 """What a cancelled writer gets to make safe what is left; inside the drain time of the deployment."""
 LAST_CHANCE_S: Final = 5.0
-"""For a database to come back after a stop: as long as between two tries. The disk may go with the machine."""
+"""For a database to come back after a stop: as long as between two tries."""
 RETRY_FIRST_S: Final = 0.2
 RETRY_S_MAX: Final = 5.0
 SPOOL_RETRY_S: Final = 1.0
