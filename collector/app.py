@@ -196,16 +196,21 @@ async def limit_drain(stopping: trio.Event, sources: trio.CancelScope) -> None:
 def _say_what_became_of_it(settings: Settings, state: RecorderState) -> None:
     """The last line of the log."""
     frames = state.received.total
-    lost = sum(
-        session.queued_frames - session.spooled_frames for session in state.sessions if not session.is_kept
-    )
+    lost = [session for session in state.sessions if not session.is_kept]
     if lost:
-        _log.error("stopped: frames are lost", frames=frames, lost=lost)
-    elif state.spool.records:
+        lost_frames = sum(max(0, session.queued_frames - session.spooled_frames) for session in lost)
+        _log.error(
+            "stopped: the end of sessions could not be kept",
+            frames=frames,
+            sessions=len(lost),
+            lost=lost_frames,
+        )
+    elif state.spool.bytes:
         _log.warning(
             "stopped: what is not in the database is in the spool, and the next start there brings it in",
             frames=frames, spooled=sum(session.spooled_frames for session in state.sessions),
-            records=state.spool.records, folder=str(settings.spool_dir.absolute()),
+            sessions=state.spool.sessions, bytes=state.spool.bytes,
+            folder=str(settings.spool_dir.absolute()),
         )  # fmt: skip
     else:
         _log.info("stopped: all is in the database", frames=frames)

@@ -87,13 +87,20 @@ class _Reader:
     def problem(self, name: str, must: str) -> None:
         self.problems.append(f"{name} {must}")
 
-    def warn_of_unknown(self) -> None:
-        """Note what looks as if it were for this program, and was not read; call it last."""
+    def unknown(self) -> list[str]:
+        """Of all that looks as if it were for this program and was not read, a line each; call it last."""
+        lines: list[str] = []
         for name in sorted(self._environ.keys() - self._known):
             if name.startswith(_PREFIXES):
                 close = get_close_matches(name, sorted(self._known), 1, 0.8)
                 hint = f": did you mean {close[0]}?" if close else ""
-                self.warnings.append(f"{name} is not known and has no effect{hint}")
+                lines.append(f"{name} is not known and has no effect{hint}")
+        return lines
+
+    def warn_if_set(self, name: str, why: str) -> None:
+        """Note a variable that has no effect beside others."""
+        if self.text(name) is not None:
+            self.warnings.append(f"{name} has no effect: {why}")
 
     def parsed(
         self,
@@ -172,10 +179,10 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         rows_retention_days=_read_retention(reader, "RL_ROWS_RETENTION_DAYS"),
         raw_retention_days=_read_retention(reader, "RL_RAW_RETENTION_DAYS"),
     )
+    unknown = reader.unknown()
     if reader.problems:
-        raise ConfigError(tuple(reader.problems))
-    reader.warn_of_unknown()
-    return evolve(settings, warnings=tuple(reader.warnings))
+        raise ConfigError((*reader.problems, *unknown))
+    return evolve(settings, warnings=(*reader.warnings, *unknown))
 
 
 def read_database_url(environ: Mapping[str, str] | None = None) -> str:
@@ -205,9 +212,8 @@ def _read_private_key(reader: _Reader) -> str:
             content_name, f"or {path_name} is required: the PEM text of the private key, or a file with it"
         )
         return ""
-    if content is not None and path is not None:
-        reader.warnings.append(f"{path_name} has no effect: {content_name} is set too, and comes first")
     if content is not None:
+        reader.warn_if_set(path_name, f"{content_name} is set too, and comes first")
         name, pem = content_name, content.replace("\\n", "\n")
     else:
         name = path_name
@@ -257,6 +263,11 @@ def _read_market_mode(reader: _Reader, tickers: tuple[str, ...]) -> MarketMode:
         reader.problem(
             "RL_MARKET_TICKERS", "is required by RL_MARKET_MODE=config: tickers separated by commas"
         )
+    if mode == "discovery":
+        reader.warn_if_set("RL_MARKET_TICKERS", "RL_MARKET_MODE=discovery finds the markets")
+    else:
+        for unused in ("ORDERBOOK_MARKET_LIMIT", "RL_DISCOVERY_INTERVAL"):
+            reader.warn_if_set(unused, "RL_MARKET_TICKERS names the markets")
     return mode
 
 
@@ -285,7 +296,7 @@ def _read_host(reader: _Reader) -> str | None:
     def parse(text: str) -> str | None:
         return text if re.fullmatch(r"[A-Za-z0-9.:_-]{1,253}", text) else None
 
-    return reader.parsed("HOST", None, parse, "a host name or an IP address")
+    return reader.parsed("HOST", None, parse, "a host name or an IP address", is_shown=False)
 
 
 def _read_admin_token(reader: _Reader) -> str | None:

@@ -201,7 +201,14 @@ def test_what_has_no_effect_is_told() -> None:
     assert read(KALSHI_PRIVATE_KEY_PATH="/nowhere").warnings == (
         "KALSHI_PRIVATE_KEY_PATH has no effect: KALSHI_PRIVATE_KEY_CONTENT is set too, and comes first",
     )
+    (discovering,) = read(RL_MARKET_MODE="discovery").warnings
+    assert discovering.startswith("RL_MARKET_TICKERS has no effect")
+    (configured,) = read(ORDERBOOK_MARKET_LIMIT="9").warnings
+    assert configured.startswith("ORDERBOOK_MARKET_LIMIT has no effect")
     assert read().warnings == ()
+    assert problems({**GOOD, "DATABASE_URL": "", "RL_FLUSH_INTERVALL": "2"})[1:] == (
+        "RL_FLUSH_INTERVALL is not known and has no effect: did you mean RL_FLUSH_INTERVAL?",
+    )
 
 
 def test_settings_do_not_show_secrets() -> None:

@@ -95,13 +95,18 @@ class StoreStatus:
     write_failures: int = 0
 
     def turn(self, phase: StorePhase, now_us: int, reason: str = "") -> bool:
-        """Note a change, and tell whether it is one; the time of an unchanged phase stays."""
-        is_news = (phase, reason) != (self.phase, self.reason)
-        if phase is not self.phase:
+        """Note how it is, and tell whether the phase is another; the time of an unchanged one stays."""
+        is_other = phase is not self.phase
+        if is_other:
             self.phase = phase
             self.since_us = now_us
         self.reason = reason
-        return is_news
+        return is_other
+
+    def note_away(self, now_us: int, reason: str) -> bool:
+        """Note that it was not reached, and tell whether that is news. Without a reason, a known one stays."""
+        known = self.reason if self.phase is StorePhase.AWAY else ""
+        return self.turn(StorePhase.AWAY, now_us, reason or known or "no answer in time")
 
 
 @define(eq=False)
@@ -109,9 +114,9 @@ class SpoolStatus:
     """
     What waits on disk for PostgreSQL. Written by the spool.
 
-    `records`, `bytes` and `sessions` are what waits now; the others count since the process began. `failure`
-    is the disk's reason for not taking what it should take. `since_us` is when the first second passed in
-    which anything waited or failed, 0 while nothing does.
+    `bytes` and `sessions` are what waits now, `records` what of this process; the others count since it
+    began. `failure` is the disk's reason for not taking what it should take. `since_us` is when the first
+    second passed in which anything waited or failed, 0 while nothing does.
     """
 
     bytes: int = 0
@@ -127,7 +132,7 @@ class SpoolStatus:
 
     def note_tick(self, now_us: int) -> None:
         """See whether the spool is in use."""
-        is_in_use = bool(self.records or self.is_full or self.failure or self.damaged_files)
+        is_in_use = bool(self.bytes or self.is_full or self.failure or self.damaged_files)
         self.since_us = (self.since_us or now_us) if is_in_use else 0
 
 

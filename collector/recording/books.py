@@ -28,6 +28,8 @@ NO_SNAPSHOT_YET: Final = "no_snapshot_yet"
 """The cause in `rl_book_states` until a session's first snapshot of a market."""
 OVERLAPPING_MAX: Final = 20
 """Of so many recorders at once the exact one is looked for; two is what a deployment brings."""
+SILENT_S_MAX: Final = 60
+"""A living recorder writes every second, and probes what is silent after a minute."""
 
 
 class NoBook(CollectorError):  # noqa: N818 - a state of the recording
@@ -98,7 +100,8 @@ async def rebuild_book(connection: TrioConnection, market_ticker: str, at_us: in
 
 
 async def _rebuild(connection: TrioConnection, ticker: str, at_us: int) -> RebuiltBook:
-    session_id, unknown_cause = await _choose_session(connection, ticker, at_us)
+    candidates = await _fetch_candidates(connection, ticker, at_us)
+    session_id, unknown_cause = candidates[0]
     (session,) = await fetch_sessions(connection, session_id)
     snapshot = await _newest_snapshot(connection, ticker, at_us, session_id)
     if snapshot is None:
@@ -106,41 +109,41 @@ async def _rebuild(connection: TrioConnection, ticker: str, at_us: int) -> Rebui
     if snapshot is None or snapshot["session_id"] != session_id:
         first_day = await fetch_first_day(connection, "rl_snapshot_rows")
         if first_day is None or session.row["started_us"] // DAY_US < first_day:
-            return await _from_raw(connection, session, ticker, at_us)
+            return await _best_from_raw(connection, [number for number, _ in candidates], ticker, at_us)
     if snapshot is None:
         raise NoBook(f"no snapshot of {ticker} had come by then")
     return await _from_rows(connection, session, ticker, at_us, snapshot, unknown_cause)
 
 
-async def _choose_session(connection: TrioConnection, ticker: str, at_us: int) -> tuple[int, str | None]:
+async def _fetch_candidates(
+    connection: TrioConnection, ticker: str, at_us: int
+) -> list[tuple[int, str | None]]:
     """
-    The session to believe at that instant, and why its book is not exact; None when it is.
+    The sessions to believe at that instant, best first, each with why its book is not exact; None when it is.
 
-    Recorders may overlap: of those at work then, the one whose book is exact, or at least has begun; among
-    equals the one that began last. If none was at work, the one that ended last. Raises NoBook.
+    Recorders may overlap: of those at work then, one whose book is exact comes first, then one whose book has
+    begun, and among equals the one that began last. One without an end that has said nothing for SILENT_S_MAX
+    may be dead and counts as at work until then only. If none was at work, it is the one that was last.
+    Raises NoBook.
     """
     cursor = await connection.execute(
-        "SELECT session_id, (CASE WHEN ended_us <= %(at_us)s THEN COALESCE(end_reason, status) END)"
+        "SELECT session_id, ended_us <= %(at_us)s, COALESCE(end_reason, status),"
+        " LEAST(COALESCE(ended_us, COALESCE(last_message_us, started_us) + %(silent_us)s), %(at_us)s)"
         " FROM rl_orderbook_sessions WHERE market_tickers @> ARRAY[%(ticker)s::text]"
         " AND started_us <= %(at_us)s"
-        " ORDER BY LEAST(ended_us, %(at_us)s) DESC, started_us DESC, session_id DESC LIMIT %(limit)s",
-        {"ticker": ticker, "at_us": at_us, "limit": OVERLAPPING_MAX},
+        " ORDER BY COALESCE(ended_us <= %(at_us)s, false), 4 DESC, started_us DESC, session_id DESC"
+        " LIMIT %(limit)s",
+        {"ticker": ticker, "at_us": at_us, "silent_us": SILENT_S_MAX * 1_000_000, "limit": OVERLAPPING_MAX},
     )
-    at_work: list[tuple[int, str]] = []
-    last_ended: tuple[int, str] | None = None
-    for session_id, ended_cause in await cursor.fetchall():
-        if ended_cause is not None:
-            last_ended = session_id, ended_cause
-            break
-        cause = await _unknown_cause(connection, session_id, ticker, at_us)
-        if cause is None:
-            return session_id, None
-        at_work.append((session_id, cause))
-    if at_work:
-        return min(at_work, key=lambda found: found[1] == NO_SNAPSHOT_YET)
-    if last_ended is not None:
-        return last_ended
-    raise NoBook(await _why_none(connection, ticker))
+    rows = await cursor.fetchall()
+    if not rows:
+        raise NoBook(await _why_none(connection, ticker))
+    candidates: list[tuple[int, str | None]] = []
+    for session_id, is_over, ending, until_us in rows:
+        if (bool(is_over), until_us) == (bool(rows[0][1]), rows[0][3]):
+            cause = ending if is_over else await _unknown_cause(connection, session_id, ticker, at_us)
+            candidates.append((session_id, cause))
+    return sorted(candidates, key=lambda found: (found[1] is not None, found[1] == NO_SNAPSHOT_YET))
 
 
 async def _why_none(connection: TrioConnection, ticker: str) -> str:
@@ -214,6 +217,27 @@ def _ended_cause(session: RecordedSession, at_us: int) -> str | None:
     if ended_us is None or at_us < ended_us:
         return None
     return str(session.row["end_reason"] or session.status)
+
+
+async def _best_from_raw(
+    connection: TrioConnection, session_ids: list[int], ticker: str, at_us: int
+) -> RebuiltBook:
+    """The exact one of several sessions, or else the first that has the book. Raises NoBook, NotProven."""
+    books: list[RebuiltBook] = []
+    refusals: list[NoBook] = []
+    for session_id in session_ids:
+        (session,) = await fetch_sessions(connection, session_id)
+        try:
+            book = await _from_raw(connection, session, ticker, at_us)
+        except NoBook as refusal:
+            refusals.append(refusal)
+            continue
+        if book.is_exact:
+            return book
+        books.append(book)
+    if not books:
+        raise refusals[0]
+    return books[0]
 
 
 async def _from_raw(

@@ -40,6 +40,7 @@ LAST_FLUSH_S_MAX: Final = 10.0
 """What a cancelled writer gets to make safe what is left; inside the drain time of the deployment."""
 LAST_CHANCE_S: Final = 5.0
 """For a database to come back after a stop: as long as between two tries."""
+ADVANCE_S_MAX: Final = 5.0
 RETRY_FIRST_S: Final = 0.2
 RETRY_S_MAX: Final = 5.0
 SPOOL_RETRY_S: Final = 1.0
@@ -63,6 +64,7 @@ class SessionWriter:
     store_ready: trio.Event
     stopping: trio.Event
     _is_last: bool = field(default=False, init=False)
+    _has_link: bool = field(default=False, init=False)
     _tried: trio.Event = field(factory=trio.Event, init=False)
 
     @property
@@ -94,7 +96,7 @@ class SessionWriter:
             if self.journal.is_empty and not self._begins_without_store() and await self._write_directly():
                 continue
             await self._write_through_spool()
-            if self._may_leave_spooled():
+            if not self.stats.is_safe and self._may_leave_spooled():
                 frames = self.journal.waiting_frames
                 _log.warning(
                     "left in the spool for the next start", session=str(self.stats.key), frames=frames
@@ -160,11 +162,12 @@ class SessionWriter:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._drain, nursery.cancel_scope.cancel, name="drain")
+                # From the stop on, beside what still has to reach the disk: both have their time together.
+                nursery.start_soon(self._end_last_chance, nursery.cancel_scope.cancel, name="last chance")
                 if not self.stats.is_spooled:
                     await self._move_to_spool()
-                if not self._is_last:
-                    await self._wait_until_hopeless()
-                nursery.cancel_scope.cancel(reason="all is on the disk, for the next start")
+                if self._is_last:
+                    nursery.cancel_scope.cancel(reason="all is on the disk, for the next start")
         finally:
             self.backlog.batch_rows = direct_rows
 
@@ -205,16 +208,25 @@ class SessionWriter:
             batches = self.stats.batches
             try:
                 async with self._connect(WRITE_S_MAX) as link:
+                    self._has_link = True
                     await self._drain_on(link)
             except* (StoreUnavailable, SpoolFailed, trio.TooSlowError) as group:
                 failure = group.exceptions[0]
+            finally:
+                self._has_link = False
             if failure is None:
                 break
             self._note_failure(failure)
             if self.stats.batches > batches:
                 delays = backoff_delays(self.rng, first_s=RETRY_FIRST_S, s_max=RETRY_S_MAX)
-            await trio.sleep(next(delays))
+            await self._pause(next(delays))
         finish()
+
+    async def _pause(self, delay_s: float) -> None:
+        """Wait between two tries; for a service that stops every moment counts."""
+        with trio.move_on_after(delay_s):
+            await self.stopping.wait()
+            await trio.sleep(min(delay_s, RETRY_FIRST_S))
 
     async def _drain_on(self, link: SessionLink) -> None:
         while (record := await self.journal.first()) is not None:
@@ -222,16 +234,20 @@ class SessionWriter:
                 await self._write(link, record, WRITE_S_MAX)
             else:
                 await self._end(link, record)
-            await self.journal.advance()
+            # What is in the database is let go of in the same breath, or the next start brings it again.
+            with trio.move_on_after(ADVANCE_S_MAX, shield=True):
+                await self.journal.advance()
             self._note_queue()
 
-    async def _wait_until_hopeless(self) -> None:
-        """Wait until the service stops and the database, which is away, has had its last chance."""
+    async def _end_last_chance(self, finish: Callable[[], None]) -> None:
+        """Once the service stops: leave what is on the disk there when the database does not come back."""
         await self.stopping.wait()
-        is_hopeless = False
-        while not is_hopeless:
-            await trio.sleep(LAST_CHANCE_S)
-            is_hopeless = self.state.store.phase is StorePhase.AWAY
+        await trio.sleep(LAST_CHANCE_S)
+        is_over = False
+        while not is_over:
+            await trio.sleep(RETRY_FIRST_S)
+            is_over = self.stats.is_spooled and not self._has_link
+        finish()
 
     def _may_leave_spooled(self) -> bool:
         return self.stats.is_spooled and (self._is_last or self.stopping.is_set())
@@ -251,12 +267,12 @@ class SessionWriter:
         self.stats.write_ms_max = max(write_ms, self.stats.write_ms_max or 0.0)
         self.state.rows_written += rows
         self.stats.ages.note_committed(batch.frames, self.clock())
-        self.state.store.turn(StorePhase.AVAILABLE, self.clock())
+        if self.state.store.turn(StorePhase.AVAILABLE, self.clock()):
+            _log.info("database available")
 
     def _note_failure(self, failure: BaseException) -> None:
-        reason = str(failure) or "no answer in time"
-        self.state.store.write_failures += 1
-        if self.state.store.turn(StorePhase.AWAY, self.clock(), reason):
-            _log.warning(
-                "write failed, tried again until it goes", session=self.stats.session_id, reason=reason
-            )
+        store = self.state.store
+        store.write_failures += 1
+        if store.note_away(self.clock(), str(failure)):
+            session = self.stats.session_id
+            _log.warning("write failed, tried again until it goes", session=session, reason=store.reason)

@@ -65,9 +65,9 @@ async def open_embedded(path: str | Path, *, is_made: bool = True) -> AsyncGener
 
 def _start(path: Path, *, is_made: bool) -> "PostgresServer":
     folder = path.expanduser().absolute()
-    if not is_made and not (folder / _VERSION_FILE).exists():
-        raise StartError(f"there is no PostgreSQL of ours in {folder}: check DATABASE_URL")
     try:
+        if not is_made and not (folder / _VERSION_FILE).exists():
+            raise StartError(f"there is no PostgreSQL of ours in {folder}: check DATABASE_URL")
         folder.mkdir(parents=True, exist_ok=True)
         _check_folder(folder)
         with warnings.catch_warnings():

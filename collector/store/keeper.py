@@ -107,7 +107,7 @@ async def run_keeper(
         except* (StoreUnavailable, trio.TooSlowError) as group:
             failure = group.exceptions[0]
         # An outage of hours is told once, not with every try.
-        if status.turn(StorePhase.AWAY, clock(), str(failure) or "no answer in time"):
+        if status.note_away(clock(), str(failure)):
             _log.warning("database away, tried again until it is back", reason=status.reason)
         await trio.sleep(next(delays))
 

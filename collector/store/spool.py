@@ -222,7 +222,8 @@ class Journal:
     """
     The records of one session that wait, in order. One task appends, one reads.
 
-    `opening` tells whose they are. `torn_bytes` is what was cut short at its end.
+    `opening` tells whose they are. `torn_bytes` is what was cut short at its end. What waits is counted of
+    what this process has appended; nobody knows how many records an earlier one has left.
     """
 
     spool: Spool
@@ -230,6 +231,7 @@ class Journal:
     torn_bytes: int = 0
     is_damaged: bool = False
     waiting_frames: int = 0
+    waiting_records: int = 0
     _segments: deque[_Segment] = field(factory=deque[_Segment])
     _segments_made: int = 0
     _read_at: int = 0
@@ -288,6 +290,7 @@ class Journal:
             self._segments_made += 1
         segment.size += len(data)
         self.spool.count(len(data), sessions=int(len(self._segments) == 1 and segment.size == len(data)))
+        self.waiting_records += 1
         self.spool.status.records += 1
         if isinstance(record, Batch):
             self.waiting_frames += len(record.frames)
@@ -318,7 +321,9 @@ class Journal:
             self.waiting_frames = max(0, self.waiting_frames - len(self._head.frames))
         self._head = None
         self.spool.status.drained_records += 1
-        self.spool.status.records = max(0, self.spool.status.records - 1)
+        if self.waiting_records:
+            self.waiting_records -= 1
+            self.spool.status.records -= 1
         segment = self._segments[0]
         if self._read_at >= segment.size:
             await self._remove_first()

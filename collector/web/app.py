@@ -265,10 +265,9 @@ class _Routes:
     async def answer_error(self, error: HTTPException) -> Response:
         """Every error as JSON, those of routing and of bugs too."""
         if isinstance(error, WebsocketMismatch):
-            return _error(400, "websocket_only", "this is the live stream: connect to it by WebSocket")
+            return _error(400, "wrong_protocol", "/rl/ws and /ws speak WebSocket, everything else HTTP")
         if error.code == 404:
-            path = request.path[:80]
-            return _error(404, "not_found", f"there is nothing at {path}; the dashboard is at /rl-stats")
+            return _error(404, "not_found", "there is nothing here; the dashboard is at /rl-stats")
         status = error.code or 500
         name = (error.name or "error").lower().replace(" ", "_")
         response = _error(status, name, error.description or name)

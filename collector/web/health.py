@@ -209,7 +209,7 @@ def _refuge(state: RecorderState) -> str:
     """Where frames wait while PostgreSQL is away."""
     spool = state.spool
     queued = sum(session.queued_frames for session in state.sessions)
-    if spool.records and not spool.is_full and not spool.failure:
+    if spool.bytes and not spool.is_full and not spool.failure:
         return f"recording goes on into the spool, {queued} frames wait"
     return f"{queued} frames wait, not all of them on the disk"
 
@@ -222,8 +222,9 @@ def _assess_spool(state: RecorderState) -> Component:
     if spool.failure:
         return Component("spool", "failed", f"disk: {spool.failure}", spool.since_us)
     whys: list[str] = []
-    if spool.records:
-        whys.append(f"{spool.records} records, {spool.bytes / 1e6:.1f} MB wait for the database")
+    if spool.bytes:
+        sessions = "1 session" if spool.sessions == 1 else f"{spool.sessions} sessions"
+        whys.append(f"{spool.bytes / 1e6:.1f} MB of {sessions} wait for the database")
     if spool.damaged_files:
         whys.append(f"{spool.damaged_files} damaged files were put aside: see the log for which")
     if whys:

@@ -99,7 +99,9 @@ class StateCollector(Collector):
         spool = self.state.spool
         yield _gauge("spool_bytes", "What waits on disk for the database.", spool.bytes)
         yield _gauge("spool_bytes_max", "How much may wait on disk.", spool.bytes_max)
-        yield _gauge("spool_records", "Records that wait on disk for the database.", spool.records)
+        yield _gauge(
+            "spool_records", "Records of this process that wait on disk for the database.", spool.records
+        )
         yield _gauge("spool_full", "1 while the disk takes nothing more.", float(spool.is_full))
         yield _gauge("spool_damaged_files", "Spool files that can't be read.", spool.damaged_files)
         yield _counter("spool_torn_records", "Records that were cut off by a crash.", spool.torn_records)

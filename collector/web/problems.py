@@ -142,7 +142,7 @@ def _spool(state: RecorderState, component: Component) -> tuple[str, Words, str]
     if spool.failure:
         is_full = "no space left" in spool.failure.lower()
         return "spool-disk", advice.DISK_FULL if is_full else advice.DISK_FAILS, detail
-    if spool.records:
+    if spool.bytes:
         return "spool", advice.SPOOL_WAITS, detail
     return "spool-damaged", advice.SPOOL_DAMAGED, component.why
 

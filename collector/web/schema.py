@@ -180,7 +180,9 @@ class ClockData(Struct, frozen=True):
 
 class SpoolData(Struct, frozen=True):
     """
-    What waits on disk for the database. `records`, `bytes` and `sessions` wait now; the others are counts.
+    What waits on disk for the database.
+
+    `bytes` and `sessions` wait now, `records` of this process; the others are counts.
 
     `failure` is the disk's reason for not taking what it should take, and empty when it takes everything.
     """

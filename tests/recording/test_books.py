@@ -59,7 +59,8 @@ def test_a_session_that_ends_with_a_snapshot_is_exact(database_url: str) -> None
     assert book(database_url, "A", 50)["is_exact"] is True
 
 
-def test_overlapping_recorders(database_url: str) -> None:
+@pytest.mark.parametrize("source", ["rows", "raw"])
+def test_overlapping_recorders(database_url: str, source: str) -> None:
     """As a deployment brings them: the one at work is believed, and of two at work the one that is exact."""
 
     async def write() -> None:
@@ -80,15 +81,39 @@ def test_overlapping_recorders(database_url: str) -> None:
 
     trio.run(write)
 
+    if source == "raw":
+        drop_before(database_url, "rl_delta_rows", "rl_snapshot_rows", day=DAY + 1)
     for seconds, session_id, cause in (
         (4, 1, None),
         (7, 1, None),  # the second has begun, without a snapshot yet
         (10.5, 2, None),  # both are exact: the one that began last
         (15, 1, None),  # the second has a gap
+        (20, 2, "sequence"),  # the first ends
         (35, 2, "sequence"),  # nobody is exact, and the third has no snapshot yet
         (50, 2, "sequence"),  # the third began last, and has ended
         (200, 2, "stopped"),  # all have ended: the one that ended last
     ):
+        found = book(database_url, "A", seconds)
+        assert (found["session_id"], found["unknown_cause"]) == (session_id, cause), seconds
+
+
+def test_a_recorder_that_may_be_dead(database_url: str) -> None:
+    """One without an end that has been silent for long is not believed before one that lives."""
+
+    async def write() -> None:
+        dead = at(subscribed_text("orderbook_delta", 1), snapshot_text("A", 1, yes={"0.4000": "7.00"}))
+        await write_recording(database_url, dead, ended_us=None)
+        living = at(
+            subscribed_text("orderbook_delta", 1),
+            snapshot_text("A", 1, yes={"0.4000": "5.00"}),
+            delta_text("A", 3, "0.4000", "-2.00"),
+            start_us=START_US + 200 * SECOND_US,
+        )
+        await write_recording(database_url, living, started_us=START_US + 40 * SECOND_US, ended_us=None)
+
+    trio.run(write)
+
+    for seconds, session_id, cause in ((50, 1, None), (230, 2, "sequence")):
         found = book(database_url, "A", seconds)
         assert (found["session_id"], found["unknown_cause"]) == (session_id, cause), seconds
 

@@ -2,8 +2,11 @@
 
 import attrs
 import pytest
+import structlog
 import trio
 
+from collector import app
+from collector.session import writer
 from collector.simulator.server import open_simulator
 from tests.service.harness import (
     assert_verified,
@@ -140,6 +143,27 @@ async def test_database_that_is_away_at_start(database_url: str) -> None:
             proxy.refuse(False)
         assert service.is_safe
     assert list(raw_frames(database_url).values()) == sent_frames(simulator)
+
+
+async def test_frames_that_nobody_takes_are_told(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, refusing_port: int
+) -> None:
+    """Neither the database nor the spool takes them: the service stops all the same, and says how many."""
+    monkeypatch.setattr(app, "DRAIN_S_MAX", 0.5)
+    monkeypatch.setattr(writer, "LAST_FLUSH_S_MAX", 0.5)
+    simulation = flow(markets=3, rate_per_s=1000, messages_max=500, keep_account=True)
+    with structlog.testing.capture_logs() as logs:
+        async with open_simulator(simulation) as simulator:
+            nowhere = through_port(database_url, refusing_port)
+            async with serve(settings_for(simulator, nowhere, spool_mb_max=0)) as service:
+                await simulator.wait_finished()
+                while (await service.get("/rl/status"))[1]["stats"]["db_queue_size"] < 500:
+                    await trio.sleep(0.02)
+    assert service.is_safe is False
+    received = sum(len(frames) for frames in sent_frames(simulator))
+    last_word = logs[-1]
+    assert last_word["event"] == "stopped: the end of sessions could not be kept"
+    assert (last_word["sessions"], last_word["frames"], last_word["lost"]) == (1, received, received)
 
 
 async def test_database_that_goes_away_and_comes_back(database_url: str) -> None:

@@ -67,7 +67,7 @@ def stopping(state: RecorderState) -> None:
 
 def database_away_with_spool(state: RecorderState) -> None:
     database_away(state)
-    state.spool.records, state.spool.bytes = 12, 3_400_000
+    state.spool.sessions, state.spool.bytes = 1, 3_400_000
 
 
 def database_away_with_full_spool(state: RecorderState) -> None:
@@ -134,7 +134,7 @@ def second_feed_refused(state: RecorderState) -> None:
         (partitions_missing, 200, "degraded", "partitions", "missing after 2025-06-15"),
         (partitions_present, 200, "ok", "partitions", "present until 2025-06-22"),
         (database_away_with_spool, 200, "degraded", "store", "recording goes on into the spool"),
-        (database_away_with_spool, 200, "degraded", "spool", "12 records, 3.4 MB wait for the database"),
+        (database_away_with_spool, 200, "degraded", "spool", "3.4 MB of 1 session wait for the database"),
         (
             database_away_with_full_spool,
             503,

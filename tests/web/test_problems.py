@@ -28,7 +28,7 @@ def key_refused(recorder: Recorder) -> None:
 def spool_full(recorder: Recorder) -> None:
     """The database is away, the spool is full, and the feed waits for room."""
     states.nothing_recorded(recorder.state)
-    recorder.state.spool.records, recorder.state.spool.is_full = 900, True
+    recorder.state.spool.sessions, recorder.state.spool.is_full = 1, True
     recorder.state.spool.bytes = recorder.state.spool.bytes_max = 2_048_000_000
 
 
@@ -285,7 +285,7 @@ def test_spool_in_use_is_told_with_the_database_and_with_how_long_it_will_do() -
     recorder, _ = running_recorder("A")
     states.database_away(recorder.state)
     spool = recorder.state.spool
-    spool.records, spool.bytes, spool.bytes_max = 5, 1_000_000, 101_000_000
+    spool.sessions, spool.bytes, spool.bytes_max = 1, 1_000_000, 101_000_000
     spool.since_us = recorder.state.clock() - 60_000_000
 
     problems = find_problems(recorder.state, recorder.state.clock())

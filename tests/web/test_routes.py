@@ -243,7 +243,7 @@ async def test_series_are_the_last_seconds() -> None:
         ("GET", "/nowhere", 404, "not_found"),
         ("POST", "/health", 405, "method_not_allowed"),
         ("GET", "/rl/admin/flush", 405, "method_not_allowed"),
-        ("GET", "/rl/ws", 400, "websocket_only"),
+        ("GET", "/rl/ws", 400, "wrong_protocol"),
     ],
 )
 async def test_errors_are_json(method: str, path: str, status: int, error: str) -> None:

@@ -115,6 +115,15 @@ async def test_the_origin_is_checked_on_the_handshake() -> None:
             assert await handshake_status(f"{web.url}/rl/ws", origin) == 403
 
 
+@pytest.mark.parametrize(("path", "status"), [("/nowhere", 404), ("/rl-stats", 400)])
+async def test_handshakes_elsewhere_are_turned_down(path: str, status: int) -> None:
+    """A WebSocket that nobody serves is the client's mistake and no failure of ours."""
+    with structlog.testing.capture_logs() as logs:
+        async with open_web(new_recorder("A")) as web:
+            assert await handshake_status(f"{web.url}{path}", web.url) == status
+    assert logs == []
+
+
 async def test_statistics_come_each_second_and_equal_the_state() -> None:
     """The ticks bring the recorder's numbers, and they stand still when the flow does."""
     recorder, session = running_recorder("A")

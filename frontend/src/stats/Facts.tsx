@@ -65,18 +65,18 @@ function spoolState({ spool }: StatsData): ReactNode {
   if (spool.failure !== "") {
     return <StateTag tone="failed">disk fails</StateTag>;
   }
-  if (spool.records > 0) {
+  if (spool.bytes > 0) {
     return <StateTag tone="degraded">in use</StateTag>;
   }
   return <StateTag tone={spool.damaged_files > 0 ? "degraded" : "good"}>empty</StateTag>;
 }
 
 function spoolNote({ spool, server_time_ms: nowMs }: StatsData, sinceMs: number | null): string {
-  const isUsed = spool.records > 0;
+  const isUsed = spool.bytes > 0;
   return [
     isUsed && sinceMs !== null ? `since ${formatMoment(sinceMs, nowMs)}` : "",
-    isUsed ? `${plural(spool.records, "record")} of ${plural(spool.sessions, "session")}` : "",
     `${formatBytes(spool.bytes)} of ${formatBytes(spool.bytes_max)}`,
+    isUsed ? `${plural(spool.sessions, "session")} waiting` : "",
     spool.drained_records > 0 ? `${formatCount(spool.drained_records)} drained` : "",
     spool.torn_records > 0 ? plural(spool.torn_records, "torn record") : "",
     spool.damaged_files > 0 ? plural(spool.damaged_files, "damaged file") : "",

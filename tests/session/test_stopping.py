@@ -1,0 +1,111 @@
+"""A service that is told to stop while the database is away: what it waits for, and where the frames are."""
+
+import random
+
+import attrs
+import pytest
+import trio
+from structlog.testing import capture_logs
+from trio.testing import MockClock
+
+from collector.observe.state import SessionStats, StorePhase
+from collector.session.supervisor import run_supervisor
+from tests.frames import RECEIVED_US, snapshot_text, subscribed_texts
+from tests.session.test_scope import MARKETS, Bench
+from tests.twins import TwinDatabase
+
+
+class OutageBench(Bench):
+    """A bench with a database in memory, which is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.database = TwinDatabase(random.Random(3), is_away=True)
+        self.context = attrs.evolve(
+            self.context, open_store=lambda opening: self.database.open_store(opening, lambda: True)
+        )
+        self.context.state.store.turn(StorePhase.AWAY, RECEIVED_US, "connection refused")
+
+    async def record_and_stop(self, *, is_exchange_silent: bool, back_after_s: float = 1e9) -> float:
+        """Record for a minute, stop, and tell how long that took."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_supervisor, self.context, MARKETS)
+            await trio.sleep(1)
+            self.transports[0].arrive(*subscribed_texts(), snapshot_text("A", 1))
+            for number in range(2, 60):
+                await trio.sleep(1)
+                self.transports[0].arrive(snapshot_text("A", number))
+            if not is_exchange_silent:
+                self.transports[0].put.close()
+            self.context.stopping.set()
+            stopped_s = trio.current_time()
+            with trio.move_on_after(back_after_s):
+                while nursery.child_tasks:
+                    await trio.sleep(0.1)
+            self.database.is_away = False
+        return trio.current_time() - stopped_s
+
+    @property
+    def session(self) -> SessionStats:
+        (session,) = self.context.state.sessions
+        return session
+
+
+async def test_database_that_stays_away(autojump_clock: MockClock) -> None:
+    """It gets five seconds; then everything is on the disk, and stays there."""
+    bench = OutageBench()
+
+    took_s = await bench.record_and_stop(is_exchange_silent=False)
+
+    assert 5 <= took_s < 6
+    assert (bench.session.is_safe, bench.session.is_spooled) == (False, True)
+    assert bench.session.spooled_frames == bench.session.received.total > 60
+
+
+async def test_database_and_exchange_that_are_silent(autojump_clock: MockClock) -> None:
+    """The database's five seconds pass while the exchange gets its ten for the goodbye."""
+    bench = OutageBench()
+
+    took_s = await bench.record_and_stop(is_exchange_silent=True)
+
+    assert 10 <= took_s < 11
+    assert bench.session.is_spooled
+
+
+@pytest.mark.parametrize(("back_after_s", "call_s"), [(0.2, 0.002), (2, 0.002), (4.5, 0.002), (0.5, 1.0)])
+async def test_database_that_comes_back_in_time(
+    autojump_clock: MockClock, back_after_s: float, call_s: float
+) -> None:
+    """Everything goes in, also when writing takes longer than the database had to come back."""
+    bench = OutageBench()
+    bench.database.call_s = call_s
+
+    await bench.record_and_stop(is_exchange_silent=False, back_after_s=back_after_s)
+
+    assert bench.session.is_safe
+    (recorded,) = bench.database.sessions.values()
+    assert len(recorded.frames) == bench.session.received.total > 60
+    assert recorded.ending is not None
+
+
+async def test_outage_is_told_once(autojump_clock: MockClock) -> None:
+    """Its begin and its end are in the log, and not each of the tries between; the first reason stays."""
+    bench = OutageBench()
+    bench.database.is_away = False
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_supervisor, bench.context, MARKETS)
+            for number in range(1, 400):
+                await trio.sleep(1)
+                if number == 1:
+                    bench.transports[0].arrive(*subscribed_texts())
+                bench.transports[0].arrive(snapshot_text("A", number))
+                bench.database.is_away = 100 < number < 300
+                # The keeper's time-outs, as with a server that does not answer.
+                if number in (150, 250):
+                    assert not bench.context.state.store.note_away(RECEIVED_US, "")
+                    assert "connection" in bench.context.state.store.reason
+            nursery.cancel_scope.cancel()
+
+    told = [log["event"] for log in logs if "tried again" in log["event"] or "available" in log["event"]]
+    assert told == ["database available", "write failed, tried again until it goes", "database available"]
