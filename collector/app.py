@@ -32,6 +32,7 @@ from collector.observe.hub import LiveHub
 from collector.observe.logs import get_logger
 from collector.observe.state import RecorderState
 from collector.protocol.universe import Universe
+from collector.session.backlog import FRAMES_MAX
 from collector.session.discovery import Discovery, run_discovery
 from collector.session.records import run_market_records, run_record_store
 from collector.session.recovery import run_recovery
@@ -234,6 +235,7 @@ def _first_state(settings: Settings, clock: WallClock) -> RecorderState:
         sample_rate=settings.sample_rate,
         market_tickers=settings.market_tickers,
         started_us=clock(),
+        memory_frames_max=FRAMES_MAX,
     )
 
 

@@ -244,6 +244,8 @@ class RecorderState:
     sample_rate: int
     market_tickers: tuple[str, ...]
     started_us: int
+    memory_frames_max: int = 0
+    """So many frames may wait in memory alone; then receiving stops."""
     is_simulated: bool = False
     """Whether any connection was one to our simulator. Written by the sessions."""
     store: StoreStatus = field(factory=StoreStatus)

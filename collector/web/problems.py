@@ -115,30 +115,28 @@ def _waits_for_database(state: RecorderState) -> bool:
 def _database(state: RecorderState, component: Component) -> tuple[str, Words, str]:
     if state.store.phase is StorePhase.STARTING:
         return "database", advice.DATABASE_NEVER_REACHED, component.why
+    if state.spool.is_full:
+        detail = f"{component.why}; memory holds {_memory_left(state)}"
+        return "database", advice.DATABASE_AWAY_AND_SPOOL_FULL, detail
     detail = f"{component.why}; the spool holds {_room(state)}{_time_left(state)}"
-    words = advice.DATABASE_AWAY_AND_SPOOL_FULL if state.spool.is_full else advice.DATABASE_AWAY
-    return "database", words, detail
+    return "database", advice.DATABASE_AWAY, detail
 
 
 def _time_left(state: RecorderState) -> str:
     """How long the spool will do, if it goes on filling as it has since it came into use."""
     spool = state.spool
     in_use_us = state.clock() - spool.since_us
-    if spool.is_full or not spool.since_us or not spool.bytes or in_use_us <= 0:
+    if not spool.since_us or not spool.bytes or in_use_us <= 0:
         return ""
     left_s = (spool.bytes_max - spool.bytes) * in_use_us // spool.bytes // 1_000_000
-    if left_s >= 2 * 86_400:
-        return f", enough for {left_s // 86_400} days at this rate"
-    if left_s >= 2 * 3600:
-        return f", enough for {left_s // 3600} hours at this rate"
-    return f", enough for {left_s // 60} minutes at this rate"
+    return f", enough for {_words_for(left_s)}"
 
 
 def _spool(state: RecorderState, component: Component) -> tuple[str, Words, str]:
     spool = state.spool
     detail = f"{component.why}; it holds {_room(state)}"
     if spool.is_full:
-        return "spool-full", advice.SPOOL_FULL, detail
+        return "spool-full", advice.SPOOL_FULL, f"{detail}, and memory {_memory_left(state)}"
     if spool.failure:
         is_full = "no space left" in spool.failure.lower()
         return "spool-disk", advice.DISK_FULL if is_full else advice.DISK_FAILS, detail
@@ -149,7 +147,29 @@ def _spool(state: RecorderState, component: Component) -> tuple[str, Words, str]
 
 def _room(state: RecorderState) -> str:
     spool = state.spool
-    return f"{spool.bytes / 1e6:.1f} of {spool.bytes_max / 1e6:.0f} MB"
+    return f"{_size(spool.bytes)} of {_size(spool.bytes_max)}"
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 10**9 else f"{size / 1e6:.1f} MB"
+
+
+def _memory_left(state: RecorderState) -> str:
+    """How long memory will do for what the spool does not take."""
+    frames = sum(max(0, session.queued_frames - session.spooled_frames) for session in state.sessions)
+    per_s = state.messages_per_second
+    left = f"{frames:,} of its {state.memory_frames_max:,} frames"
+    return f"{left}, enough for {_words_for((state.memory_frames_max - frames) / per_s)}" if per_s else left
+
+
+def _words_for(left_s: float) -> str:
+    if left_s >= 2 * 86_400:
+        return f"{left_s / 86_400:.0f} days at this rate"
+    if left_s >= 2 * 3600:
+        return f"{left_s / 3600:.0f} hours at this rate"
+    if left_s >= 120:
+        return f"{left_s / 60:.0f} minutes at this rate"
+    return f"{max(0, left_s):.0f} seconds at this rate"
 
 
 # ------------------------------------------------------------------ feeds
@@ -212,7 +232,7 @@ def _past_losses(state: RecorderState, now_us: int) -> list[Problem]:
     newest = max(lost, key=lambda session: session.ended_us or 0)
     newest_lost = f"{newest.feed_name}, {newest.end_reason}"
     detail = f"{len(lost)} in the last 10 minutes; newest: {newest_lost}; connected again"
-    words = _loss_words(newest.end_reason or "")
+    words = Words(_loss_words(newest.end_reason or "").title, advice.LOSS_OVER)
     return [_problem("connection-lost", "notice", words, detail, newest.ended_us, is_over=True)]
 
 

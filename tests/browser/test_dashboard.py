@@ -153,12 +153,12 @@ def test_database_that_goes_away_is_told_with_the_reserve_in_use(database_url: s
         expect_verdict(page, "^Recording$", s_max=40)
 
 
-def test_full_spool_is_told_as_what_keeps_from_recording(database_url: str, page: Page) -> None:
+def test_full_spool_is_told_as_a_risk_while_memory_takes_what_comes(database_url: str, page: Page) -> None:
     with open_scene(database_url, rate=4000, settings={"RL_SPOOL_MAX_MB": "1"}) as scene:
         page.goto(f"{scene.url}/rl-stats")
         expect_verdict(page, "^Recording$")
         scene.close_database()
-        expect_verdict(page, "^NOT recording", s_max=60)
+        expect_verdict(page, "^At risk", s_max=60)
         expect_problem(page, "the spool is full")
 
 

@@ -28,6 +28,7 @@ def key_refused(recorder: Recorder) -> None:
 def spool_full(recorder: Recorder) -> None:
     """The database is away, the spool is full, and the feed waits for room."""
     states.nothing_recorded(recorder.state)
+    recorder.state.memory_frames_max = 200_000
     recorder.state.spool.sessions, recorder.state.spool.is_full = 1, True
     recorder.state.spool.bytes = recorder.state.spool.bytes_max = 2_048_000_000
 
@@ -118,7 +119,7 @@ TROUBLES: list[tuple[Change, str, str, str, str, str]] = [
         "failed", "feed:feed-1", "database is away", "2 markets are not recorded", "Bring the database back",
     ),
     (of_state(states.never_available), "failed", "database", "never reached", "never", "DATABASE_URL"),
-    (spool_full, "failed", "database", "away, and the spool is full", "2048.0 of 2048 MB", "Don't restart"),
+    (spool_full, "failed", "database", "away, and the spool is full", "of its 200,000 frames", "Don't restart"),
     (of_state(states.disk_fails), "failed", "spool-disk", "disk is full", "No space left", "RL_SPOOL_DIR"),
     (of_state(states.damaged_spool_file), "degraded", "spool-damaged", "Damaged", "1 damaged", "The log"),
     (sequence_gap, "notice", "books:sequence", "2 of 2 books unknown: sequence gap", "A, B", "snapshot"),
@@ -129,7 +130,7 @@ TROUBLES: list[tuple[Change, str, str, str, str, str]] = [
         of_state(states.left(FeedPhase.BACKING_OFF, 61)),
         "failed", "feed:feed-1", "connection to the exchange was lost", "the network is gone", "network",
     ),
-    (lost_and_back, "notice", "connection-lost", "was lost", "1 in the last 10 minutes", "by itself"),
+    (lost_and_back, "notice", "connection-lost", "was lost", "1 in the last 10 minutes", "Nothing now"),
     (
         wrong_book,
         "degraded", "audit-mismatch", "audit found a wrong book",
@@ -292,4 +293,24 @@ def test_spool_in_use_is_told_with_the_database_and_with_how_long_it_will_do() -
 
     stores = [problem.id for problem in problems if problem.id.startswith(("spool", "database"))]
     assert stores == ["database"]
-    assert "1.0 of 101 MB, enough for 100 minutes at this rate" in problems[0].detail
+    assert "1.0 MB of 101.0 MB, enough for 100 minutes at this rate" in problems[0].detail
+
+
+def test_full_spool_tells_how_long_memory_will_do() -> None:
+    """It is what an operator has to know first then."""
+    recorder, session = running_recorder("A")
+    recorder.state.memory_frames_max = 200_000
+    spool = recorder.state.spool
+    spool.sessions, spool.bytes, spool.bytes_max, spool.is_full = 1, 2_000_000_000, 2_000_000_000, True
+    for total in (0, 200):
+        recorder.state.received = FrameCounts(deltas=total)
+        recorder.state.note_tick()
+
+    def details() -> list[str]:
+        session.queued_frames, session.spooled_frames = 100_000, 60_000
+        return [problem.detail for problem in find_problems(recorder.state, recorder.state.clock())]
+
+    left = "40,000 of its 200,000 frames, enough for 13 minutes at this rate"
+    assert left in details()[0]
+    states.database_away(recorder.state)
+    assert left in details()[0]

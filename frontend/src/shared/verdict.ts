@@ -50,6 +50,9 @@ export function judge(stats: StatsData | null, link: LinkState): Verdict {
   return { ...judgeRecorder(stats), numbersAtMs: null };
 }
 
+/** Failures with which frames are still received: receiving stops when the memory for them is full, and says so. */
+const HELD_IN_MEMORY: ReadonlySet<string> = new Set(["database", "spool-full", "spool-disk"]);
+
 const UNDATED = { sinceMs: null, note: "", numbersAtMs: null } as const;
 
 function hasFailed(link: LinkState): boolean {
@@ -62,7 +65,12 @@ function judgeRecorder(stats: StatsData): Omit<Verdict, "numbersAtMs"> {
   if (failed !== undefined) {
     // Where some feeds go on, it is still true that not everything is recorded that should be.
     const isPartial = stats.session_status === "active" && stats.markets_active > 0;
-    const title = isPartial ? "NOT recording everything" : "NOT recording";
+    const isHeld = isPartial && problems.every(({ id, level }) => level !== "failed" || HELD_IN_MEMORY.has(id));
+    const title = isHeld
+      ? "At risk – what comes is held in memory alone"
+      : isPartial
+        ? "NOT recording everything"
+        : "NOT recording";
     return { kind: "failed", title, sinceMs: sinceWorst(problems, "failed"), note: shortfall(stats), problems };
   }
   const degraded = problems.find((problem) => problem.level === "degraded");

@@ -55,7 +55,12 @@ export function Coverage({ httpUrl, round, isActive, isYoung }: CoverageProps) {
   );
   return (
     <Panel title="Coverage" className="coverage" aside={choice}>
-      {error !== "" && <p className="panel-note tone-degraded">Coverage can&rsquo;t be asked now: {error}</p>}
+      {error !== "" && (
+        <p className="panel-note tone-degraded">
+          Coverage can&rsquo;t be asked now: {error}
+          {view !== null && ` What follows is as of ${formatClock(view.toMs)}.`}
+        </p>
+      )}
       {view === null && error === "" && (
         <p className="empty">{isActive ? "Asking the database…" : "Waiting for the collector…"}</p>
       )}
@@ -110,8 +115,8 @@ function summarise(view: CoverageView): string {
   const all = strips.length;
   const sentences = [
     wholeMarkets === all
-      ? `All ${plural(all, "market")} exact for the whole time.`
-      : `${wholeMarkets} of ${plural(all, "market")} exact for the whole time, worst first.`,
+      ? `All ${plural(all, "market")} exact from the first book on.`
+      : `${wholeMarkets} of ${plural(all, "market")} exact from the first book on, worst first.`,
   ];
   if (causes.length > 0) {
     const told = causes.map(([cause, ms]) => `${causeWords(cause)} ${formatMs(ms)}`);

@@ -33,6 +33,7 @@ export interface CoverageView {
   readonly strips: readonly MarketStrip[];
   /** All markets together: which share of all their recorded time in a cell. */
   readonly sum: Cells;
+  /** Markets whose book was exact from its first snapshot on. */
   readonly wholeMarkets: number;
   readonly exactShare: number | null;
   /** Milliseconds over all markets, most first. */
@@ -59,7 +60,7 @@ export function viewCoverage(data: CoverageData): CoverageView {
     firstMs: firstMs > data.from_ms ? firstMs : null,
     strips,
     sum: sumCells(strips),
-    wholeMarkets: strips.filter((strip) => strip.unknownMs === 0 && strip.exactShare !== null).length,
+    wholeMarkets: data.markets.filter(({ intervals }) => isWhole(intervals)).length,
     exactShare: shareOf(exactMs, unknownMs),
     causes: causesOf(intervals),
     leftMs: total(intervals, "left"),
@@ -79,6 +80,12 @@ function kindOf(interval: IntervalData): Kind {
     return "exact";
   }
   return interval.cause === UNFOLLOWED ? "left" : "unknown";
+}
+
+function isWhole(intervals: readonly IntervalData[]): boolean {
+  const isWait = (interval: IntervalData, index: number) => index === 0 && interval.cause === "no_snapshot_yet";
+  const isRecorded = intervals.some((interval) => kindOf(interval) === "exact");
+  return isRecorded && intervals.every((one, index) => kindOf(one) !== "unknown" || isWait(one, index));
 }
 
 function total(intervals: readonly IntervalData[], kind: Kind): number {

@@ -57,6 +57,16 @@ describe("the verdict", () => {
     expect(judge(makeStats({ problems }), OPEN).title).toBe("NOT recording everything");
   });
 
+  it("tells what is at risk from what is lost: with the spool full, memory still takes what comes", () => {
+    const full = makeProblem({ id: "spool-full", level: "failed" });
+    const title = "At risk – what comes is held in memory alone";
+    expect(judge(makeStats({ problems: [full] }), OPEN)).toMatchObject({ kind: "failed", title });
+    const feed = makeProblem({ id: "feed:feed-1", level: "failed" });
+    expect(judge(makeStats({ problems: [full, feed] }), OPEN).title).toBe("NOT recording everything");
+    const stopped = makeStats({ problems: [full], session_status: "connecting", markets_active: 0 });
+    expect(judge(stopped, OPEN).title).toBe("NOT recording");
+  });
+
   it("does not claim to record before the first session", () => {
     expect(judge(makeStats({ session_id: "", session_status: "connecting" }), OPEN).title).toBe("Not recording yet");
   });

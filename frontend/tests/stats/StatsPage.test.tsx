@@ -216,7 +216,7 @@ it("asks the database anew after a reconnection, and nothing while there is no c
 it("lists coverage worst first and tells the chosen market's unknown times", async () => {
   const { send, client } = show();
   await send({});
-  expect(await screen.findByText(/1 of 2 markets exact for the whole time/)).toHaveTextContent(
+  expect(await screen.findByText(/1 of 2 markets exact from the first book on/)).toHaveTextContent(
     "messages missing 1 min 29 s; no snapshot yet 350 ms.",
   );
   const options = screen.getAllByRole("option");
