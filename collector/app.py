@@ -1,21 +1,22 @@
 """
 The nursery tree of the service, top to bottom. Nesting is the order of shutdown: the innermost ends first.
 
-    service
-    ├── keeper              schema, partitions, the lock of this process
-    └── web                 Hypercorn serving the Quart-Trio app
-        ├── ticks           statistics, once a second
-        ├── signals, drain  SIGTERM, SIGINT; how long the end may take
-        ├── discovery       which markets to record, where the settings don't say
-        ├── records         the REST record of each market, hourly; discovery's own
-        ├── recovery        what an earlier process left in the spool
-        └── supervisor      see collector.session.supervisor and collector.session.scope
+    signals                     SIGTERM, SIGINT; from the first moment of the process to its last
+    └── service
+        ├── keeper              schema, partitions, the lock of this process
+        └── web                 Hypercorn serving the Quart-Trio app
+            ├── ticks           statistics, once a second
+            ├── drain           how long the end may take
+            ├── discovery       which markets to record, where the settings don't say
+            ├── records         the REST record of each market, hourly; discovery's own
+            ├── recovery        what an earlier process left in the spool
+            └── supervisor      see collector.session.supervisor and collector.session.scope
 """
 
 import random
 import secrets
 import signal
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -30,7 +31,7 @@ from collector.exchange.signing import Signer, load_private_key
 from collector.exchange.websocket import open_transport
 from collector.observe.hub import LiveHub
 from collector.observe.logs import get_logger
-from collector.observe.state import RecorderState
+from collector.observe.state import RecorderState, StorePhase
 from collector.protocol.universe import Universe
 from collector.session.backlog import FRAMES_MAX
 from collector.session.discovery import Discovery, run_discovery
@@ -50,6 +51,7 @@ from collector.web.server import run_stats_ticks, serve_web
 DRAIN_S_MAX: Final = 15.0
 """From the signal until what is left is given up to the writers' last flush; see railway.toml."""
 FLUSH_S_MAX: Final = 10.0
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 RECORDS_WAITING_MAX: Final = 100
 """Looks of the discovery whose records wait for the database."""
 
@@ -65,8 +67,8 @@ async def run_service(
     stopping: trio.Event | None = None,
 ) -> bool:
     """
-    Run until SIGTERM, SIGINT or `stopping`; True when everything received is kept: in the
-    database, or in the spool for the next start.
+    Run until `stopping`; True when everything received is kept: in the database, or in the spool for the
+    next start.
 
     `on_ready` gets the URLs at which the web server answers. Raises StartError when the machine refuses the
     port or the embedded database's folder; whatever else comes out is a bug.
@@ -98,7 +100,6 @@ async def run_service(
             web_stopping = trio.Event()
             on_ready(await _start_web(web, settings, context, connect_store, web_stopping))
             async with trio.open_nursery() as sources:
-                await sources.start(watch_signals, stopping)
                 sources.start_soon(limit_drain, stopping, sources.cancel_scope, name="drain")
                 sources.start_soon(run_stats_ticks, state, hub, name="ticks")
                 changes = _start_market_tasks(sources, settings, context, connect_store)
@@ -175,14 +176,31 @@ async def _keep_records(settings: Settings, context: SessionContext, connect_sto
     )
 
 
-async def watch_signals(
+async def run_until_signal(run: Callable[[trio.Event], Awaitable[bool]]) -> bool:
+    """
+    Run something that stops in order when its event is set, which the first SIGTERM or SIGINT does.
+
+    Later ones change nothing, the drain is bounded; and from the end on neither has any effect in this
+    process, so that none of them cuts off its last moments.
+    """
+    stopping = trio.Event()
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_watch_signals, stopping)
+        is_safe = await run(stopping)
+        nursery.cancel_scope.cancel(reason="it has ended")
+    return is_safe
+
+
+async def _watch_signals(
     stopping: trio.Event, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Turn the first SIGTERM or SIGINT into `stopping`; later ones change nothing, the drain is bounded."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
         task_status.started()
         async for number in signals:
-            _log.info("stopping", signal=signal.Signals(number).name)
+            if not stopping.is_set():
+                _log.info("stopping", signal=signal.Signals(number).name)
             stopping.set()
 
 
@@ -213,8 +231,10 @@ def _say_what_became_of_it(settings: Settings, state: RecorderState) -> None:
             sessions=state.spool.sessions, bytes=state.spool.bytes,
             folder=str(settings.spool_dir.absolute()),
         )  # fmt: skip
-    else:
+    elif frames or state.store.phase is StorePhase.AVAILABLE:
         _log.info("stopped: all is in the database", frames=frames)
+    else:
+        _log.info("stopped: nothing was received")
 
 
 async def flush_backlogs(context: SessionContext) -> int:

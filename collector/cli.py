@@ -47,9 +47,12 @@ def run() -> None:
     set_up_logs(settings.log_level, settings.log_format)
     for warning in settings.warnings:
         get_logger("settings").warning(warning)
-    from collector.app import run_service
+    from collector.app import run_service, run_until_signal
 
-    is_safe = _run_to_exit(partial(run_service, settings, on_ready=_say_where))
+    def serve(stopping: trio.Event) -> Awaitable[bool]:
+        return run_service(settings, on_ready=_say_where, stopping=stopping)
+
+    is_safe = _run_to_exit(partial(run_until_signal, serve))
     sys.exit(0 if is_safe else 1)
 
 
@@ -65,13 +68,14 @@ def run() -> None:
 def demo(folder: Path, host: str, port: int, markets: int, rate: float, seed: int) -> None:
     """Record simulated markets into a PostgreSQL of its own: nothing to configure."""
     set_up_logs("INFO", None)
+    from collector.app import run_until_signal
     from collector.demo import DemoSettings, run_demo
 
     def say_where(urls: list[str]) -> None:
         click.echo(f"Open {urls[0]}/rl-stats (the data are simulated; Ctrl-C stops)")
 
     settings = DemoSettings(folder.absolute(), host, port, markets, rate, seed)
-    is_safe = _run_to_exit(partial(run_demo, settings, say_where))
+    is_safe = _run_to_exit(partial(run_until_signal, partial(run_demo, settings, say_where)))
     sys.exit(0 if is_safe else 1)
 
 
@@ -124,13 +128,13 @@ def verify(session_id: int | None, as_json: bool) -> None:
 
     reports = _read_database(lambda connection: verify_sessions(connection, session_id, tell, _show_progress))
     _tell_none(session_id, reports)
-    sys.exit(0 if all(report.is_good for report in reports) else 1)
+    sys.exit(0 if reports and all(report.is_good for report in reports) else 1)
 
 
 @main.command()
 @click.argument("ticker")
 @click.option("--at", "at", required=True, metavar="TIME",
-              help="RFC 3339 with its offset, whole ms or µs since 1970, or now.")  # fmt: skip
+              help="RFC 3339 with its offset, whole ms or µs since 1970, or now: the newest.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object; prices and sizes as in the tables.")
 def book(ticker: str, at: str, as_json: bool) -> None:
     """
@@ -147,7 +151,9 @@ def book(ticker: str, at: str, as_json: bool) -> None:
         at_us = parse_instant(at, system_clock())
     except ValueError as error:
         raise click.BadParameter(f"{at[:60]!r}: {error}", param_hint="'--at'") from error
-    rebuilt = _read_database(lambda connection: rebuild_book(connection, ticker, at_us))
+    rebuilt = _read_database(
+        lambda connection: rebuild_book(connection, ticker, at_us, is_newest=at == "now")
+    )
     for line in [json.dumps(book_as_json(rebuilt))] if as_json else book_lines(rebuilt):
         click.echo(line)
 
@@ -229,7 +235,7 @@ def _run_to_exit(run: Callable[[], Awaitable[_T]]) -> _T:
     try:
         return trio.run(run)
     except* KeyboardInterrupt:
-        # Only before the signals are watched, when nothing has been received yet.
+        # Of a reading command; or before the signals are watched, when nothing has been received yet.
         status = 130
     except* CollectorError as group:
         lines = [

@@ -244,6 +244,8 @@ def _read_tickers(reader: _Reader) -> tuple[str, ...]:
     name = "RL_MARKET_TICKERS"
     text = reader.text(name) or ""
     tickers = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if text and not tickers:
+        reader.problem(name, f"must be tickers separated by commas, not {text[:_VALUE_SHOWN_MAX]!r}")
     wrong = [ticker for ticker in tickers if not _TICKER.fullmatch(ticker)]
     if wrong:
         shown = ", ".join(repr(ticker[:_VALUE_SHOWN_MAX]) for ticker in wrong[:3])

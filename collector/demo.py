@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import trio
 from attrs import frozen
 
 from collector.app import run_service
@@ -29,8 +30,8 @@ class DemoSettings:
     seed: int = 1
 
 
-async def run_demo(demo: DemoSettings, on_ready: Callable[[list[str]], None]) -> bool:
-    """Run until SIGTERM or SIGINT. Raises StartError when a port or the folder can't be had."""
+async def run_demo(demo: DemoSettings, on_ready: Callable[[list[str]], None], stopping: trio.Event) -> bool:
+    """Run until `stopping`. Raises StartError when a port or the folder can't be had."""
     flow = SimulatorSettings(markets=demo.markets, rate_per_s=demo.rate_per_s, seed=demo.seed)
     async with open_simulator(flow) as simulator:
         settings = read_settings(
@@ -42,4 +43,4 @@ async def run_demo(demo: DemoSettings, on_ready: Callable[[list[str]], None]) ->
                 "PORT": str(demo.port),
             }
         )
-        return await run_service(settings, on_ready=on_ready)
+        return await run_service(settings, on_ready=on_ready, stopping=stopping)

@@ -104,7 +104,7 @@ class StoreStatus:
         return is_other
 
     def note_away(self, now_us: int, reason: str) -> bool:
-        """Note that it was not reached, and tell whether that is news. Without a reason, a known one stays."""
+        """Note that it was not reached, and tell whether that is news. A known reason outlives none."""
         known = self.reason if self.phase is StorePhase.AWAY else ""
         return self.turn(StorePhase.AWAY, now_us, reason or known or "no answer in time")
 

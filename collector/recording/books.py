@@ -24,6 +24,8 @@ _MS_MAX: Final = 10**14
 """Whole numbers below it are milliseconds (until the year 5138), others microseconds (from 1973 on)."""
 
 
+NOT_RECORDED_YET: Final = "not_recorded_yet"
+"""The cause behind the last message of a session without an end: nobody knows whether more will come."""
 NO_SNAPSHOT_YET: Final = "no_snapshot_yet"
 """The cause in `rl_book_states` until a session's first snapshot of a market."""
 OVERLAPPING_MAX: Final = 20
@@ -91,59 +93,82 @@ def _parse_time(text: str) -> int:
     return (difference.days * 86_400 + difference.seconds) * 1_000_000 + difference.microseconds
 
 
-async def rebuild_book(connection: TrioConnection, market_ticker: str, at_us: int) -> RebuiltBook:
-    """The book at that instant, in one state of the database. Raises NoBook, NotProven, StoreUnavailable."""
+async def rebuild_book(
+    connection: TrioConnection, market_ticker: str, at_us: int, *, is_newest: bool = False
+) -> RebuiltBook:
+    """
+    The book at that instant, in one state of the database.
+
+    Of a session without an end nothing is known behind its last message: whoever asks for a later instant is
+    told so, and with `is_newest` gets the book as of that message.
+
+    Raises NoBook, NotProven, StoreUnavailable.
+    """
     with translate_errors():
         async with connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            return await _rebuild(connection, market_ticker, at_us)
+            return await _rebuild(connection, market_ticker, at_us, is_newest=is_newest)
 
 
-async def _rebuild(connection: TrioConnection, ticker: str, at_us: int) -> RebuiltBook:
-    candidates = await _fetch_candidates(connection, ticker, at_us)
-    session_id, unknown_cause = candidates[0]
-    (session,) = await fetch_sessions(connection, session_id)
-    snapshot = await _newest_snapshot(connection, ticker, at_us, session_id)
+@frozen
+class _Candidate:
+    """A session that may tell of the book: up to when, and why it is not exact; None when it is."""
+
+    session_id: int
+    until_us: int
+    unknown_cause: str | None
+
+
+async def _rebuild(connection: TrioConnection, ticker: str, at_us: int, *, is_newest: bool) -> RebuiltBook:
+    candidates = await _fetch_candidates(connection, ticker, at_us, is_newest=is_newest)
+    best = candidates[0]
+    at_us = best.until_us if is_newest else at_us
+    (session,) = await fetch_sessions(connection, best.session_id)
+    snapshot = await _newest_snapshot(connection, ticker, at_us, best.session_id)
     if snapshot is None:
         snapshot = await _newest_snapshot(connection, ticker, at_us, None)
-    if snapshot is None or snapshot["session_id"] != session_id:
+    if snapshot is None or snapshot["session_id"] != best.session_id:
         first_day = await fetch_first_day(connection, "rl_snapshot_rows")
         if first_day is None or session.row["started_us"] // DAY_US < first_day:
-            return await _best_from_raw(connection, [number for number, _ in candidates], ticker, at_us)
+            return await _best_from_raw(connection, candidates, ticker, at_us)
     if snapshot is None:
         raise NoBook(f"no snapshot of {ticker} had come by then")
-    return await _from_rows(connection, session, ticker, at_us, snapshot, unknown_cause)
+    return await _from_rows(connection, session, ticker, at_us, snapshot, best.unknown_cause)
 
 
 async def _fetch_candidates(
-    connection: TrioConnection, ticker: str, at_us: int
-) -> list[tuple[int, str | None]]:
+    connection: TrioConnection, ticker: str, at_us: int, *, is_newest: bool
+) -> list[_Candidate]:
     """
-    The sessions to believe at that instant, best first, each with why its book is not exact; None when it is.
+    The sessions to believe at that instant, best first.
 
     Recorders may overlap: of those at work then, one whose book is exact comes first, then one whose book has
     begun, and among equals the one that began last. One without an end that has said nothing for SILENT_S_MAX
-    may be dead and counts as at work until then only. If none was at work, it is the one that was last.
-    Raises NoBook.
+    may be dead, and gives way to others. If none was at work, it is the one that was last. Raises NoBook.
     """
     cursor = await connection.execute(
-        "SELECT session_id, ended_us <= %(at_us)s, COALESCE(end_reason, status),"
+        "SELECT session_id, COALESCE(ended_us <= %(at_us)s, false), ended_us IS NULL,"
+        " COALESCE(end_reason, status), COALESCE(last_message_us, started_us),"
         " LEAST(COALESCE(ended_us, COALESCE(last_message_us, started_us) + %(silent_us)s), %(at_us)s)"
         " FROM rl_orderbook_sessions WHERE market_tickers @> ARRAY[%(ticker)s::text]"
-        " AND started_us <= %(at_us)s"
-        " ORDER BY COALESCE(ended_us <= %(at_us)s, false), 4 DESC, started_us DESC, session_id DESC"
-        " LIMIT %(limit)s",
+        " AND started_us <= %(at_us)s ORDER BY 2, 6 DESC, started_us DESC, session_id DESC LIMIT %(limit)s",
         {"ticker": ticker, "at_us": at_us, "silent_us": SILENT_S_MAX * 1_000_000, "limit": OVERLAPPING_MAX},
     )
     rows = await cursor.fetchall()
     if not rows:
         raise NoBook(await _why_none(connection, ticker))
-    candidates: list[tuple[int, str | None]] = []
-    for session_id, is_over, ending, until_us in rows:
-        if (bool(is_over), until_us) == (bool(rows[0][1]), rows[0][3]):
-            cause = ending if is_over else await _unknown_cause(connection, session_id, ticker, at_us)
-            candidates.append((session_id, cause))
-    return sorted(candidates, key=lambda found: (found[1] is not None, found[1] == NO_SNAPSHOT_YET))
+    candidates: list[_Candidate] = []
+    for session_id, is_over, is_open, ending, last_us, reach_us in rows:
+        if (is_over, reach_us) != (rows[0][1], rows[0][5]):
+            break
+        until_us = min(at_us, last_us) if is_open else at_us
+        cause = ending if is_over else await _unknown_cause(connection, session_id, ticker, until_us)
+        if cause is None and until_us < at_us and not is_newest:
+            cause = NOT_RECORDED_YET
+        candidates.append(_Candidate(session_id, until_us, cause))
+    return sorted(
+        candidates, key=lambda one: (one.unknown_cause is not None, one.unknown_cause == NO_SNAPSHOT_YET)
+    )
 
 
 async def _why_none(connection: TrioConnection, ticker: str) -> str:
@@ -220,15 +245,16 @@ def _ended_cause(session: RecordedSession, at_us: int) -> str | None:
 
 
 async def _best_from_raw(
-    connection: TrioConnection, session_ids: list[int], ticker: str, at_us: int
+    connection: TrioConnection, candidates: list[_Candidate], ticker: str, at_us: int
 ) -> RebuiltBook:
     """The exact one of several sessions, or else the first that has the book. Raises NoBook, NotProven."""
     books: list[RebuiltBook] = []
     refusals: list[NoBook] = []
-    for session_id in session_ids:
-        (session,) = await fetch_sessions(connection, session_id)
+    for candidate in candidates:
+        (session,) = await fetch_sessions(connection, candidate.session_id)
+        is_behind = candidate.until_us < at_us
         try:
-            book = await _from_raw(connection, session, ticker, at_us)
+            book = await _from_raw(connection, session, ticker, at_us, is_behind=is_behind)
         except NoBook as refusal:
             refusals.append(refusal)
             continue
@@ -241,7 +267,7 @@ async def _best_from_raw(
 
 
 async def _from_raw(
-    connection: TrioConnection, session: RecordedSession, ticker: str, at_us: int
+    connection: TrioConnection, session: RecordedSession, ticker: str, at_us: int, *, is_behind: bool
 ) -> RebuiltBook:
     """Fold the session's frames up to the instant. Takes as long as reading them takes."""
     tracker = FeedTracker.of_markets(session.first_tickers)
@@ -258,9 +284,10 @@ async def _from_raw(
     market = tracker.markets.get(ticker, MarketState(ticker))
     if not market.snapshots:
         raise NoBook(f"no snapshot of {ticker} had come by then in session {session.session_id}")
+    behind = NOT_RECORDED_YET if is_behind else None
     return RebuiltBook(
         ticker, at_us, session.session_id, market.sequence_number, market.received_us,
-        _ended_cause(session, at_us) or market.unknown_cause, "raw", 1,
+        _ended_cause(session, at_us) or market.unknown_cause or behind, "raw", 1,
         market.book.yes_bids, market.book.no_bids,
     )  # fmt: skip
 

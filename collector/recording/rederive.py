@@ -157,7 +157,9 @@ async def _rederive(
     )
     (session,) = await fetch_sessions(connection, session_id)
     if session.status == "active":
-        raise NotRederivable("the session is still being recorded")
+        raise NotRederivable(
+            "the session is still being recorded (or its recorder died: the next start of one ends it)"
+        )
     work = _Work(connection, session)
     await _make_tables(connection)
     await _derive(work, on_progress)

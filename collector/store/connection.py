@@ -400,14 +400,13 @@ _DOOR_ADVICE = (
     (r"ssl.*(required|unsupported|not support)", "check sslmode in the database URL"),
 )
 
-_OTHER_SCHEMA = (
-    "the collector's tables are missing there, or of another version: check the database URL, or let"
-    " `collector schema` make them"
-)
+# No such table, column or function; no right.
 _REFUSAL_ADVICE = {
-    "42P01": _OTHER_SCHEMA,  # no such table
-    "42703": _OTHER_SCHEMA,  # no such column
-    "42883": _OTHER_SCHEMA,  # no such function
+    **dict.fromkeys(
+        ("42P01", "42703", "42883"),
+        "the collector's tables are missing there, or of another version: check the database URL, or let"
+        " `collector schema` make them",
+    ),
     "42501": "check the rights of the database URL's user",
 }
 

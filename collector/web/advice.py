@@ -81,8 +81,8 @@ _LOSS_ADVICE: Final = (
     " exchange's status; its maintenance is on Thursdays, 3 to 5 AM Eastern."
 )
 LOSS_OVER: Final = (
-    "Nothing now: what was missed is unknown time in the coverage. If it comes back again and again, check the"
-    " network from here to the exchange, and the exchange's status."
+    "Nothing now: what was missed is unknown time in the coverage. If it comes back again and again, check"
+    " the network from here to the exchange, and the exchange's status."
 )
 SILENT: Final = Words("The exchange went silent: the connection was given up", _LOSS_ADVICE)
 LOST: Final = Words("The connection to the exchange was lost", _LOSS_ADVICE)

@@ -245,10 +245,14 @@ def _start_error(host: str | None, port: int, error: OSError) -> StartError:
     where = f"port {port}" if host is None else f"{host} port {port}"
     match error.errno:
         case errno.EADDRINUSE:
-            return StartError(f"can't listen on {where}: it is taken; set PORT (or --port) to a free one")
+            return StartError(
+                f"can't listen on {where}: it is taken; set PORT (--port of a demo) to a free one"
+            )
         case errno.EACCES | errno.EPERM:
             return StartError(f"can't listen on {where}: not permitted; set PORT to one above 1023")
         case errno.EADDRNOTAVAIL:
-            return StartError(f"can't listen on {where}: this machine has no such address; change HOST")
+            return StartError(
+                f"can't listen on {where}: this machine has no such address; change HOST (--host of a demo)"
+            )
         case _:
             return StartError(f"can't listen on {where}: {error.strerror or error}")

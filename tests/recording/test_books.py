@@ -48,15 +48,22 @@ def test_book_at_an_instant(database_url: str, source: str) -> None:
         assert (found["source"], found["session_id"]) == (source, 1)
 
 
-def test_a_session_that_ends_with_a_snapshot_is_exact(database_url: str) -> None:
-    """Of an active session the state holds on behind its last message."""
+def test_a_session_without_an_end(database_url: str) -> None:
+    """Up to its last message; what came behind it nobody can know, and `now` means as of that message."""
 
     async def write() -> None:
         await write_recording(database_url, at(*TEXTS[:2]), ended_us=None)
 
     trio.run(write)
 
-    assert book(database_url, "A", 50)["is_exact"] is True
+    assert book(database_url, "A", 2)["is_exact"] is True
+    assert book(database_url, "A", 2.1)["unknown_cause"] == "not_recorded_yet"
+    newest = invoke_json(database_url, "book", "A", "--at", "now")
+    assert (newest["is_exact"], newest["at_us"]) == (True, START_US + 2 * SECOND_US)
+    drop_before(database_url, "rl_delta_rows", "rl_snapshot_rows", day=DAY + 1)
+    assert book(database_url, "A", 2)["is_exact"] is True
+    assert book(database_url, "A", 2.1)["unknown_cause"] == "not_recorded_yet"
+    assert invoke_json(database_url, "book", "A", "--at", "now")["is_exact"] is True
 
 
 @pytest.mark.parametrize("source", ["rows", "raw"])
@@ -98,7 +105,7 @@ def test_overlapping_recorders(database_url: str, source: str) -> None:
 
 
 def test_a_recorder_that_may_be_dead(database_url: str) -> None:
-    """One without an end that has been silent for long is not believed before one that lives."""
+    """One without an end that has been silent for long gives way to one that lives."""
 
     async def write() -> None:
         dead = at(subscribed_text("orderbook_delta", 1), snapshot_text("A", 1, yes={"0.4000": "7.00"}))
@@ -113,7 +120,7 @@ def test_a_recorder_that_may_be_dead(database_url: str) -> None:
 
     trio.run(write)
 
-    for seconds, session_id, cause in ((50, 1, None), (230, 2, "sequence")):
+    for seconds, session_id, cause in ((50, 1, "not_recorded_yet"), (230, 2, "sequence")):
         found = book(database_url, "A", seconds)
         assert (found["session_id"], found["unknown_cause"]) == (session_id, cause), seconds
 

@@ -53,6 +53,13 @@ class Program:
         self._reader.join(5)
         return status
 
+    def stop_impatiently(self, number: int) -> int:
+        """Send a signal again and again until the process is gone, and give the exit status."""
+        while self.process.poll() is None:
+            self.process.send_signal(number)
+            time.sleep(0.01)
+        return self.stop(number)
+
 
 def bare_environ() -> dict[str, str]:
     """This process's environment without anything that configures the collector."""

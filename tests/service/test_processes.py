@@ -83,6 +83,16 @@ def test_signals_at_full_load_lose_nothing(tmp_path: Path, database_url: str, nu
     assert query(database_url, "SELECT count(*) FROM rl_orderbook_gaps") == [(0,)]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_impatient_operator(tmp_path: Path, number: int) -> None:
+    """Signal upon signal until it has ended: still an orderly end, with its last word and status 0."""
+    with program("demo", "--dir", str(tmp_path / "demo"), "--port", "18734") as demo:
+        demo.wait_for_line("Open http")
+        assert demo.stop_impatiently(number) == 0, "".join(demo.lines)
+    assert json.loads(demo.lines[-1])["event"].startswith("stopped: ")
+    assert not (tmp_path / "demo" / "postgres" / "postmaster.pid").exists()
+
+
 def test_killed_recorder_is_found_dead_by_the_next(tmp_path: Path, database_url: str) -> None:
     """A session that SIGKILL left active is closed by the next start; its rows are whole batches."""
     env_file, account = tmp_path / "sim.env", tmp_path / "account.ndjson"
@@ -185,7 +195,7 @@ def test_port_that_is_taken(tmp_path: Path, database_url: str) -> None:
             said = [line for line in second.lines if not line.startswith("{")]
             assert said == [
                 "collector: can't listen on 127.0.0.1 port 18733: it is taken;"
-                " set PORT (or --port) to a free one\n"
+                " set PORT (--port of a demo) to a free one\n"
             ]
         assert demo.stop() == 0
 

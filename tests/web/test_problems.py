@@ -119,7 +119,7 @@ TROUBLES: list[tuple[Change, str, str, str, str, str]] = [
         "failed", "feed:feed-1", "database is away", "2 markets are not recorded", "Bring the database back",
     ),
     (of_state(states.never_available), "failed", "database", "never reached", "never", "DATABASE_URL"),
-    (spool_full, "failed", "database", "away, and the spool is full", "of its 200,000 frames", "Don't restart"),
+    (spool_full, "failed", "database", "and the spool is full", "of its 200,000 frames", "Don't restart"),
     (of_state(states.disk_fails), "failed", "spool-disk", "disk is full", "No space left", "RL_SPOOL_DIR"),
     (of_state(states.damaged_spool_file), "degraded", "spool-damaged", "Damaged", "1 damaged", "The log"),
     (sequence_gap, "notice", "books:sequence", "2 of 2 books unknown: sequence gap", "A, B", "snapshot"),

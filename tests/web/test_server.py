@@ -64,7 +64,7 @@ async def test_a_taken_port_is_told_to_the_starter(taken_port: int) -> None:
 @pytest.mark.parametrize(
     ("host", "message"),
     [
-        ("192.0.2.1", "this machine has no such address; change HOST"),
+        ("192.0.2.1", "this machine has no such address; change HOST \\(--host of a demo\\)"),
         ("nowhere.invalid", "the name has no address"),
     ],
 )
