@@ -57,8 +57,8 @@ export function Coverage({ httpUrl, round, isActive, isYoung }: CoverageProps) {
     <Panel title="Coverage" className="coverage" aside={choice}>
       {error !== "" && (
         <p className="panel-note tone-degraded">
-          Coverage can&rsquo;t be asked now: {error}
-          {view !== null && ` What follows is as of ${formatClock(view.toMs)}.`}
+          Coverage can&rsquo;t be asked now
+          {view !== null && `, what follows is as of ${formatClock(view.toMs)}`}: {error}
         </p>
       )}
       {view === null && error === "" && (
