@@ -1,7 +1,7 @@
 """
 The nursery tree of the service, top to bottom. Nesting is the order of shutdown: the innermost ends first.
 
-    signals                     SIGTERM, SIGINT; from the first moment of the process to its last
+    signals                     SIGTERM, SIGINT; until the process is gone
     └── service
         ├── keeper              schema, partitions, the lock of this process
         └── web                 Hypercorn serving the Quart-Trio app

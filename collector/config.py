@@ -261,7 +261,7 @@ def _read_market_mode(reader: _Reader, tickers: tuple[str, ...]) -> MarketMode:
         "MarketMode",
         reader.choice(name, "config" if tickers else "discovery", ("config", "discovery")),
     )
-    if mode == "config" and not tickers and not is_wrong:
+    if mode == "config" and not reader.text("RL_MARKET_TICKERS") and not is_wrong:
         reader.problem(
             "RL_MARKET_TICKERS", "is required by RL_MARKET_MODE=config: tickers separated by commas"
         )

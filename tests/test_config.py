@@ -206,6 +206,9 @@ def test_what_has_no_effect_is_told() -> None:
     (configured,) = read(ORDERBOOK_MARKET_LIMIT="9").warnings
     assert configured.startswith("ORDERBOOK_MARKET_LIMIT has no effect")
     assert read().warnings == ()
+    for mode in ("", "config"):
+        (empty,) = problems({**GOOD, "RL_MARKET_TICKERS": ", ,", "RL_MARKET_MODE": mode})
+        assert empty == "RL_MARKET_TICKERS must be tickers separated by commas, not ', ,'"
     assert problems({**GOOD, "DATABASE_URL": "", "RL_FLUSH_INTERVALL": "2"})[1:] == (
         "RL_FLUSH_INTERVALL is not known and has no effect: did you mean RL_FLUSH_INTERVAL?",
     )

@@ -5,6 +5,7 @@ From rows: the newest snapshot before the instant, and the deltas after it. Wher
 rows: from the raw blocks of the session, folded anew. Times are microseconds since 1970 UTC.
 """
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, cast
 
@@ -30,8 +31,8 @@ NO_SNAPSHOT_YET: Final = "no_snapshot_yet"
 """The cause in `rl_book_states` until a session's first snapshot of a market."""
 OVERLAPPING_MAX: Final = 20
 """Of so many recorders at once the exact one is looked for; two is what a deployment brings."""
-SILENT_S_MAX: Final = 60
-"""A living recorder writes every second, and probes what is silent after a minute."""
+SILENT_US_MAX: Final = 300 * 1_000_000
+"""By default no subscription of a living recorder is silent for so long: it is probed after a minute."""
 
 
 class NoBook(CollectorError):  # noqa: N818 - a state of the recording
@@ -114,45 +115,58 @@ async def rebuild_book(
 class _Candidate:
     """A session that may tell of the book: up to when, and why it is not exact; None when it is."""
 
-    session_id: int
+    session: RecordedSession
     until_us: int
     unknown_cause: str | None
 
 
 async def _rebuild(connection: TrioConnection, ticker: str, at_us: int, *, is_newest: bool) -> RebuiltBook:
-    candidates = await _fetch_candidates(connection, ticker, at_us, is_newest=is_newest)
+    if is_newest:
+        at_us = await _newest_instant(connection, ticker, at_us)
+    candidates = await _fetch_candidates(connection, ticker, at_us)
     best = candidates[0]
-    at_us = best.until_us if is_newest else at_us
-    (session,) = await fetch_sessions(connection, best.session_id)
-    snapshot = await _newest_snapshot(connection, ticker, at_us, best.session_id)
+    snapshot = await _newest_snapshot(connection, ticker, at_us, best.session.session_id)
+    if best.unknown_cause is not None or snapshot is None:
+        raw = await _best_from_raw(connection, candidates, ticker, at_us)
+        if raw is not None and (raw.is_exact or snapshot is None):
+            return raw
     if snapshot is None:
         snapshot = await _newest_snapshot(connection, ticker, at_us, None)
-    if snapshot is None or snapshot["session_id"] != best.session_id:
-        first_day = await fetch_first_day(connection, "rl_snapshot_rows")
-        if first_day is None or session.row["started_us"] // DAY_US < first_day:
-            return await _best_from_raw(connection, candidates, ticker, at_us)
     if snapshot is None:
         raise NoBook(f"no snapshot of {ticker} had come by then")
-    return await _from_rows(connection, session, ticker, at_us, snapshot, best.unknown_cause)
+    return await _from_rows(connection, best.session, ticker, at_us, snapshot, best.unknown_cause)
 
 
-async def _fetch_candidates(
-    connection: TrioConnection, ticker: str, at_us: int, *, is_newest: bool
-) -> list[_Candidate]:
+async def _newest_instant(connection: TrioConnection, ticker: str, now_us: int) -> int:
+    """The last message of a session without an end; where the newest session has ended, now."""
+    cursor = await connection.execute(
+        "SELECT max(COALESCE(last_message_us, started_us)) FILTER (WHERE ended_us IS NULL), max(ended_us)"
+        " FROM rl_orderbook_sessions WHERE market_tickers @> ARRAY[%s::text]",
+        (ticker,),
+    )
+    row = await cursor.fetchone()
+    last_us, ended_us = (None, None) if row is None else row
+    if last_us is None or (ended_us is not None and last_us + SILENT_US_MAX < ended_us):
+        return now_us
+    return min(int(last_us), now_us)
+
+
+async def _fetch_candidates(connection: TrioConnection, ticker: str, at_us: int) -> list[_Candidate]:
     """
     The sessions to believe at that instant, best first.
 
     Recorders may overlap: of those at work then, one whose book is exact comes first, then one whose book has
-    begun, and among equals the one that began last. One without an end that has said nothing for SILENT_S_MAX
-    may be dead, and gives way to others. If none was at work, it is the one that was last. Raises NoBook.
+    begun, and among equals the one that began last. One without an end that has said nothing for
+    SILENT_US_MAX may be dead, and gives way to what was recorded later. If none was at work, it is the one
+    that was last. Raises NoBook.
     """
     cursor = await connection.execute(
         "SELECT session_id, COALESCE(ended_us <= %(at_us)s, false), ended_us IS NULL,"
         " COALESCE(end_reason, status), COALESCE(last_message_us, started_us),"
         " LEAST(COALESCE(ended_us, COALESCE(last_message_us, started_us) + %(silent_us)s), %(at_us)s)"
         " FROM rl_orderbook_sessions WHERE market_tickers @> ARRAY[%(ticker)s::text]"
-        " AND started_us <= %(at_us)s ORDER BY 2, 6 DESC, started_us DESC, session_id DESC LIMIT %(limit)s",
-        {"ticker": ticker, "at_us": at_us, "silent_us": SILENT_S_MAX * 1_000_000, "limit": OVERLAPPING_MAX},
+        " AND started_us <= %(at_us)s ORDER BY 6 DESC, 2, started_us DESC, session_id DESC LIMIT %(limit)s",
+        {"ticker": ticker, "at_us": at_us, "silent_us": SILENT_US_MAX, "limit": OVERLAPPING_MAX},
     )
     rows = await cursor.fetchall()
     if not rows:
@@ -163,9 +177,10 @@ async def _fetch_candidates(
             break
         until_us = min(at_us, last_us) if is_open else at_us
         cause = ending if is_over else await _unknown_cause(connection, session_id, ticker, until_us)
-        if cause is None and until_us < at_us and not is_newest:
+        if cause is None and until_us < at_us:
             cause = NOT_RECORDED_YET
-        candidates.append(_Candidate(session_id, until_us, cause))
+        (session,) = await fetch_sessions(connection, session_id)
+        candidates.append(_Candidate(session, until_us, cause))
     return sorted(
         candidates, key=lambda one: (one.unknown_cause is not None, one.unknown_cause == NO_SNAPSHOT_YET)
     )
@@ -246,24 +261,20 @@ def _ended_cause(session: RecordedSession, at_us: int) -> str | None:
 
 async def _best_from_raw(
     connection: TrioConnection, candidates: list[_Candidate], ticker: str, at_us: int
-) -> RebuiltBook:
-    """The exact one of several sessions, or else the first that has the book. Raises NoBook, NotProven."""
+) -> RebuiltBook | None:
+    """Of sessions whose rows retention has dropped: the exact book, or else the first; None without any."""
+    first_day = await fetch_first_day(connection, "rl_snapshot_rows")
     books: list[RebuiltBook] = []
-    refusals: list[NoBook] = []
     for candidate in candidates:
-        (session,) = await fetch_sessions(connection, candidate.session_id)
-        is_behind = candidate.until_us < at_us
-        try:
-            book = await _from_raw(connection, session, ticker, at_us, is_behind=is_behind)
-        except NoBook as refusal:
-            refusals.append(refusal)
+        session = candidate.session
+        if first_day is not None and session.row["started_us"] // DAY_US >= first_day:
             continue
-        if book.is_exact:
-            return book
-        books.append(book)
-    if not books:
-        raise refusals[0]
-    return books[0]
+        if await _newest_snapshot(connection, ticker, at_us, session.session_id) is not None:
+            continue
+        with suppress(NoBook):
+            is_behind = candidate.until_us < at_us
+            books.append(await _from_raw(connection, session, ticker, at_us, is_behind=is_behind))
+    return next((book for book in books if book.is_exact), books[0] if books else None)
 
 
 async def _from_raw(

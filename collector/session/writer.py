@@ -40,7 +40,6 @@ LAST_FLUSH_S_MAX: Final = 10.0
 """What a cancelled writer gets to make safe what is left; inside the drain time of the deployment."""
 LAST_CHANCE_S: Final = 5.0
 """For a database to come back after a stop: as long as between two tries."""
-ADVANCE_S_MAX: Final = 5.0
 RETRY_FIRST_S: Final = 0.2
 RETRY_S_MAX: Final = 5.0
 SPOOL_RETRY_S: Final = 1.0
@@ -117,6 +116,7 @@ class SessionWriter:
                 while (batch := await self.backlog.take()) is not None:
                     await self._write(link, batch, DIRECT_S_MAX)
                     self.backlog.confirm()
+                    self.journal.spool.forget_failure()
                     self._note_queue()
                     if self.backlog.waiting_frames > DIRECT_FRAMES_MAX:
                         return False
@@ -234,9 +234,7 @@ class SessionWriter:
                 await self._write(link, record, WRITE_S_MAX)
             else:
                 await self._end(link, record)
-            # What is in the database is let go of in the same breath, or the next start brings it again.
-            with trio.move_on_after(ADVANCE_S_MAX, shield=True):
-                await self.journal.advance()
+            await self.journal.advance()
             self._note_queue()
 
     async def _end_last_chance(self, finish: Callable[[], None]) -> None:

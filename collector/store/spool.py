@@ -35,6 +35,8 @@ SEGMENT_BYTES_MAX: Final = 16 * 2**20
 MAGIC: Final = b"RLS1"
 _HEADER_BYTES: Final = 16
 _CHECKSUM_BYTES: Final = 8
+ADVANCE_S_MAX: Final = 5.0
+"""For taking one file away."""
 RECORD_BYTES_MAX: Final = 2**30
 LEVEL: Final = 1
 """A spooled batch is compressed for the disk's sake, and only for a while."""
@@ -201,6 +203,11 @@ class Spool:
                 journals.append(journal)
         return journals
 
+    def forget_failure(self) -> None:
+        """The database takes what comes: unless something waits here, what the disk last said is past."""
+        if not self.status.bytes:
+            self.status.failure = ""
+
     def check_room(self, size: int) -> None:
         """Raises SpoolFull when so many bytes more would be too many."""
         if self.status.bytes + size > self.bytes_max:
@@ -314,7 +321,9 @@ class Journal:
     async def advance(self) -> None:
         """The record that `first` gave is in the database: let go of it, and of segments that are done."""
         async with self._turns:
-            await self._advance()
+            # Whole or not at all: counts, segments and files would part.
+            with trio.move_on_after(ADVANCE_S_MAX, shield=True):
+                await self._advance()
 
     async def _advance(self) -> None:
         if isinstance(self._head, Batch):
@@ -376,6 +385,8 @@ class Journal:
 
     async def _give_up_damaged(self) -> None:
         self.is_damaged = True
+        self.spool.status.records -= self.waiting_records
+        self.waiting_records = 0
         while self._segments:
             segment = self._segments.popleft()
             new_name = segment.name.removesuffix(SUFFIX) + DAMAGED_SUFFIX

@@ -133,8 +133,8 @@ DISK_FAILS: Final = Words(
     "Check the disk under RL_SPOOL_DIR and the permission to write there; the log has each failure.",
 )
 SPOOL_WAITS: Final = Words(
-    "Records wait in the spool",
-    "Nothing while their number falls. If it grows, the database is away or too slow: see `database` in"
+    "Frames wait in the spool",
+    "Nothing while they become less. If they become more, the database is away or too slow: see `database` in"
     " /rl/status.",
 )
 SPOOL_DAMAGED: Final = Words(

@@ -118,7 +118,8 @@ def _database(state: RecorderState, component: Component) -> tuple[str, Words, s
     if state.spool.is_full:
         detail = f"{component.why}; memory holds {_memory_left(state)}"
         return "database", advice.DATABASE_AWAY_AND_SPOOL_FULL, detail
-    detail = f"{component.why}; the spool holds {_room(state)}{_time_left(state)}"
+    left = "" if state.spool.failure else _time_left(state)
+    detail = f"{component.why}; the spool holds {_room(state)}{left}"
     return "database", advice.DATABASE_AWAY, detail
 
 
@@ -139,7 +140,8 @@ def _spool(state: RecorderState, component: Component) -> tuple[str, Words, str]
         return "spool-full", advice.SPOOL_FULL, f"{detail}, and memory {_memory_left(state)}"
     if spool.failure:
         is_full = "no space left" in spool.failure.lower()
-        return "spool-disk", advice.DISK_FULL if is_full else advice.DISK_FAILS, detail
+        words = advice.DISK_FULL if is_full else advice.DISK_FAILS
+        return "spool-disk", words, f"{detail}, and memory {_memory_left(state)}"
     if spool.bytes:
         return "spool", advice.SPOOL_WAITS, detail
     return "spool-damaged", advice.SPOOL_DAMAGED, component.why
@@ -164,12 +166,12 @@ def _memory_left(state: RecorderState) -> str:
 
 def _words_for(left_s: float) -> str:
     if left_s >= 2 * 86_400:
-        return f"{left_s / 86_400:.0f} days at this rate"
+        return f"{int(left_s / 86_400)} days at this rate"
     if left_s >= 2 * 3600:
-        return f"{left_s / 3600:.0f} hours at this rate"
+        return f"{int(left_s / 3600)} hours at this rate"
     if left_s >= 120:
-        return f"{left_s / 60:.0f} minutes at this rate"
-    return f"{max(0, left_s):.0f} seconds at this rate"
+        return f"{int(left_s / 60)} minutes at this rate"
+    return f"{max(0, int(left_s))} seconds at this rate"
 
 
 # ------------------------------------------------------------------ feeds

@@ -4,6 +4,7 @@ import pytest
 import trio
 
 from collector.recording.books import parse_instant
+from collector.store.batch import DAY_US
 from tests.frames import delta_text, snapshot_text, subscribed_text
 from tests.recording.recordings import (
     DAY,
@@ -105,24 +106,74 @@ def test_overlapping_recorders(database_url: str, source: str) -> None:
 
 
 def test_a_recorder_that_may_be_dead(database_url: str) -> None:
-    """One without an end that has been silent for long gives way to one that lives."""
+    """One without an end that has long been silent gives way to what was recorded later."""
 
     async def write() -> None:
-        dead = at(subscribed_text("orderbook_delta", 1), snapshot_text("A", 1, yes={"0.4000": "7.00"}))
-        await write_recording(database_url, dead, ended_us=None)
         living = at(
             subscribed_text("orderbook_delta", 1),
             snapshot_text("A", 1, yes={"0.4000": "5.00"}),
             delta_text("A", 3, "0.4000", "-2.00"),
-            start_us=START_US + 200 * SECOND_US,
         )
-        await write_recording(database_url, living, started_us=START_US + 40 * SECOND_US, ended_us=None)
+        living += at(snapshot_text("A", 4, command_id=1), first=4, start_us=START_US + 600 * SECOND_US)
+        await write_recording(database_url, living, ended_us=None)
+        dead = at(
+            subscribed_text("orderbook_delta", 1), snapshot_text("A", 1), start_us=START_US + 10 * SECOND_US
+        )
+        await write_recording(database_url, dead, started_us=START_US + 10 * SECOND_US, ended_us=None)
 
     trio.run(write)
 
-    for seconds, session_id, cause in ((50, 1, "not_recorded_yet"), (230, 2, "sequence")):
+    for seconds, session_id, cause in (
+        (11.5, 1, "sequence"),
+        (12, 2, None),
+        (50, 2, "not_recorded_yet"),  # it may still be about to write
+        (400, 1, "sequence"),  # that long it is not: the other one tells more
+        (605, 1, "not_recorded_yet"),
+    ):
         found = book(database_url, "A", seconds)
         assert (found["session_id"], found["unknown_cause"]) == (session_id, cause), seconds
+    newest = invoke_json(database_url, "book", "A", "--at", "now")
+    assert (newest["session_id"], newest["is_exact"]) == (1, True)
+    assert newest["at_us"] == START_US + 604 * SECOND_US
+
+
+def test_what_has_ended_later_comes_before_what_may_be_dead(database_url: str) -> None:
+    """A row that nobody could close does not hide what another recorder has recorded since."""
+
+    async def write() -> None:
+        await write_recording(database_url, at(*TEXTS[:2]), ended_us=None)
+        later = at(*TEXTS[:2], start_us=START_US + 500 * SECOND_US)
+        started_us, ended_us = START_US + 500 * SECOND_US, START_US + 700 * SECOND_US
+        await write_recording(database_url, later, started_us=started_us, ended_us=ended_us)
+
+    trio.run(write)
+
+    for seconds, session_id, cause in ((600, 2, None), (800, 2, "stopped")):
+        found = book(database_url, "A", seconds)
+        assert (found["session_id"], found["unknown_cause"]) == (session_id, cause), seconds
+    assert invoke_json(database_url, "book", "A", "--at", "now")["unknown_cause"] == "stopped"
+
+
+@pytest.mark.parametrize("has_gap", [False, True])
+def test_a_session_of_which_rows_are_gone_beside_one_of_today(database_url: str, has_gap: bool) -> None:
+    """The raw frames of the old one tell more than the new one, which has no exact book yet."""
+
+    async def write() -> None:
+        await write_recording(database_url, at(*TEXTS[:2]), ended_us=None)
+        started_us = (DAY + 1) * DAY_US
+        gap = (snapshot_text("A", 1), delta_text("A", 3, "0.4500", "1.00"))
+        new = at(subscribed_text("orderbook_delta", 1), *(gap if has_gap else ()), start_us=started_us)
+        await write_recording(database_url, new, started_us=started_us, ended_us=None)
+        execute(
+            database_url, f"UPDATE rl_orderbook_sessions SET last_message_us = {started_us + 9 * SECOND_US}"
+        )
+
+    trio.run(write)
+    drop_before(database_url, "rl_delta_rows", "rl_snapshot_rows", day=DAY + 1)
+
+    time = str((DAY + 1) * DAY_US + 5 * SECOND_US)
+    found = invoke_json(database_url, "book", "A", "--at", time)
+    assert (found["session_id"], found["source"], found["is_exact"]) == (1, "raw", True)
 
 
 def test_lines_for_the_eye(database_url: str) -> None:

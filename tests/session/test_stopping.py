@@ -12,7 +12,7 @@ from collector.observe.state import SessionStats, StorePhase
 from collector.session.supervisor import run_supervisor
 from tests.frames import RECEIVED_US, snapshot_text, subscribed_texts
 from tests.session.test_scope import MARKETS, Bench
-from tests.twins import TwinDatabase
+from tests.twins import MemoryDisk, TwinDatabase
 
 
 class OutageBench(Bench):
@@ -109,3 +109,47 @@ async def test_outage_is_told_once(autojump_clock: MockClock) -> None:
 
     told = [log["event"] for log in logs if "tried again" in log["event"] or "available" in log["event"]]
     assert told == ["database available", "write failed, tried again until it goes", "database available"]
+
+
+async def test_slow_disk_makes_nothing_count_twice(autojump_clock: MockClock) -> None:
+    """While an append holds the journal for long, what is in the database already is not written again."""
+    bench = OutageBench()
+    disk = bench.context.spool.disk
+    assert isinstance(disk, MemoryDisk)
+    disk.write_s = 8
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_supervisor, bench.context, MARKETS)
+        for number in range(1, 120):
+            await trio.sleep(1)
+            if number == 1:
+                bench.transports[0].arrive(*subscribed_texts())
+            bench.transports[0].arrive(snapshot_text("A", number))
+            bench.database.is_away = number < 40
+        bench.transports[0].put.close()
+        bench.context.stopping.set()
+
+    assert bench.session.is_safe
+    (recorded,) = bench.database.sessions.values()
+    assert bench.session.batches == len(recorded.batches)
+    assert bench.session.written == bench.session.received
+
+
+async def test_trouble_of_the_disk_is_past_when_nobody_needs_it(autojump_clock: MockClock) -> None:
+    """The disk refused in an outage; when the database takes all again, it may refuse as it likes."""
+    bench = OutageBench()
+    disk = bench.context.spool.disk
+    assert isinstance(disk, MemoryDisk)
+    disk.bytes_max = 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_supervisor, bench.context, MARKETS)
+        for number in range(1, 90):
+            await trio.sleep(1)
+            if number == 1:
+                bench.transports[0].arrive(*subscribed_texts())
+            bench.transports[0].arrive(snapshot_text("A", number))
+            if number == 30:
+                assert bench.context.state.spool.failure
+                bench.database.is_away = False
+        assert bench.context.state.spool.failure == ""
+        assert bench.context.state.spool.bytes == 0
+        nursery.cancel_scope.cancel()

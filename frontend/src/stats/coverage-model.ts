@@ -60,7 +60,7 @@ export function viewCoverage(data: CoverageData): CoverageView {
     firstMs: firstMs > data.from_ms ? firstMs : null,
     strips,
     sum: sumCells(strips),
-    wholeMarkets: data.markets.filter(({ intervals }) => isWhole(intervals)).length,
+    wholeMarkets: data.markets.filter(({ intervals }) => isWhole(intervals, data.from_ms)).length,
     exactShare: shareOf(exactMs, unknownMs),
     causes: causesOf(intervals),
     leftMs: total(intervals, "left"),
@@ -82,8 +82,10 @@ function kindOf(interval: IntervalData): Kind {
   return interval.cause === UNFOLLOWED ? "left" : "unknown";
 }
 
-function isWhole(intervals: readonly IntervalData[]): boolean {
-  const isWait = (interval: IntervalData, index: number) => index === 0 && interval.cause === "no_snapshot_yet";
+function isWhole(intervals: readonly IntervalData[], fromMs: number): boolean {
+  // A wait that begins before the window may be one after a loss.
+  const isWait = (interval: IntervalData, index: number) =>
+    index === 0 && interval.from_ms > fromMs && interval.cause === "no_snapshot_yet";
   const isRecorded = intervals.some((interval) => kindOf(interval) === "exact");
   return isRecorded && intervals.every((one, index) => kindOf(one) !== "unknown" || isWait(one, index));
 }

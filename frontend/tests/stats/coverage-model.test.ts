@@ -76,7 +76,7 @@ describe("coverage", () => {
       B: [interval(0, 90, "no_snapshot_yet"), interval(90, CELLS)],
       C: [],
     });
-    expect(sum.wholeMarkets).toBe(2);
+    expect(sum.wholeMarkets).toBe(1);
     expect(sum.exactShare).toBeCloseTo(150 / 240);
     expect(sum.causes).toEqual([["no_snapshot_yet", 90_000]]);
     expect(sum.sum.unknown[0]).toBe(0.5);
@@ -85,10 +85,12 @@ describe("coverage", () => {
   });
 
   it("takes the wait for the first book for no fault, and for the next one after a loss as one", () => {
-    const wait = [interval(0, 5, "no_snapshot_yet"), interval(5, 60)];
+    const wait = [interval(1, 5, "no_snapshot_yet"), interval(5, 60)];
     expect(view({ A: wait }).wholeMarkets).toBe(1);
     expect(view({ A: [...wait, interval(60, 65, "no_snapshot_yet"), interval(65, CELLS)] }).wholeMarkets).toBe(0);
-    expect(view({ A: [interval(0, CELLS, "no_snapshot_yet")] }).wholeMarkets).toBe(0);
+    expect(view({ A: [interval(1, CELLS, "no_snapshot_yet")] }).wholeMarkets).toBe(0);
+    // What the window cuts off may have been a loss.
+    expect(view({ A: [interval(0, 5, "no_snapshot_yet"), interval(5, CELLS)] }).wholeMarkets).toBe(0);
   });
 
   it("is nothing when nothing was recorded", () => {
