@@ -112,7 +112,8 @@ class Conversation:
     _subscriptions: dict[str, _Subscription] = field(init=False)
     _asked: dict[str, float] = field(factory=dict[str, float])
     _asked_by_command: dict[int, list[str]] = field(factory=dict[int, list[str]])
-    _is_unsubscribing: bool = False
+    _is_leaving: bool = False
+    _sids_left: set[int] = field(factory=set[int])
     _markets_at_once: int = field(init=False)
     _update_due_s: float = 0.0
     _audits: AuditRotation = field(init=False)
@@ -153,8 +154,8 @@ class Conversation:
 
         Raises FeedLost when the exchange has left a subscribe unanswered too often, or a probe.
         """
-        if self._is_unsubscribing:
-            return []
+        if self._is_leaving:
+            return self._unsubscribe()
         commands = [
             self._subscribe(subscription, now_s)
             for subscription in self._subscriptions.values()
@@ -172,7 +173,7 @@ class Conversation:
 
     def next_due_s(self, lost: Sequence[str]) -> float:
         """When `due` has something to say at the earliest, if nothing comes in before."""
-        if self._is_unsubscribing:
+        if self._is_leaving:
             return float("inf")
         subscriptions = self._subscriptions.values()
         times = [self._subscribe_due_s(s) for s in subscriptions if s.sid is None]
@@ -227,16 +228,24 @@ class Conversation:
         if subscription.channel == BOOK_CHANNEL:
             self._audits.begin(now_s)
 
-    def unsubscribe(self) -> str | None:
-        """The command that ends all subscriptions; None when there is none."""
-        self._is_unsubscribing = True
-        sids = sorted(self.open_sids)
-        return encode_unsubscribe(self._take_id(), sids) if sids else None
+    def leave(self) -> None:
+        """From now on `due` ends subscriptions, those too of which the answer is still on its way."""
+        self._is_leaving = True
+
+    @property
+    def has_left(self) -> bool:
+        """Whether no subscription is on, and none under way: then nothing more comes."""
+        return all(s.sid is None and s.command_id is None for s in self._subscriptions.values())
 
     @property
     def open_sids(self) -> set[int]:
         """The subscriptions that are on."""
         return {s.sid for s in self._subscriptions.values() if s.sid is not None}
+
+    def _unsubscribe(self) -> list[str]:
+        sids = self.open_sids - self._sids_left
+        self._sids_left |= sids
+        return [encode_unsubscribe(self._take_id(), sorted(sids))] if sids else []
 
     def _subscribe_due_s(self, subscription: _Subscription) -> float:
         """When to subscribe: never without markets, where a channel wants some."""
@@ -343,7 +352,7 @@ class Conversation:
             case UnsubscribedReply():
                 for subscription in self._subscriptions.values():
                     if subscription.sid == reply.sid:
-                        subscription.again(float("inf") if self._is_unsubscribing else now_s)
+                        subscription.again(float("inf") if self._is_leaving else now_s)
             case ErrorReply() as error:
                 self._note_error(error, reply, now_s)
             case _:

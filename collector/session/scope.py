@@ -347,11 +347,10 @@ class _Session:
         """
         await self.context.stopping.wait()
         with trio.move_on_after(UNSUBSCRIBE_S_MAX) as goodbye:
-            command = self.conversation.unsubscribe()
-            if command is not None:
-                await self.transport.send(command)
-                while self.conversation.open_sids:
-                    await self._replied.wait()
+            self.conversation.leave()
+            self._wake.set()
+            while not self.conversation.has_left:
+                await self._replied.wait()
         self._is_cut_short = goodbye.cancelled_caught
         feed_scope.cancel(reason="the service stops")
 

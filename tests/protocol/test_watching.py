@@ -152,7 +152,7 @@ def test_nothing_is_audited_or_probed_without_a_subscription() -> None:
     assert {command["cmd"] for _, command in exchange.run(20)} == {"subscribe"}
 
     exchange = exchange_of(["A"], pace)
-    exchange.conversation.unsubscribe()
+    exchange.conversation.leave()
     assert exchange.run(HOUR_S) == []
     assert exchange.conversation.next_due_s(["A"]) == float("inf")
 

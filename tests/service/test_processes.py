@@ -74,12 +74,15 @@ def test_signals_at_full_load_lose_nothing(tmp_path: Path, database_url: str, nu
                 assert collector.stop(number) == 0, "".join(collector.lines)
         assert simulator.stop() == 0, "".join(simulator.lines)
 
+    sessions = query(
+        database_url,
+        "SELECT session_id, frames, status, end_reason FROM rl_orderbook_sessions ORDER BY started_us",
+    )
+    assert [session[2:] for session in sessions] == [("closed", "recorder stopped")] * 5, sessions
     sent = sent_by_connection(account)
-    assert len(sent) == 5
-    assert list(raw_frames(database_url).values()) == sent
-    assert query(database_url, "SELECT count(*), min(status), max(status) FROM rl_orderbook_sessions") == [
-        (5, "closed", "closed")
-    ]
+    assert [frames for _, frames, _, _ in sessions] == [len(frames) for frames in sent]
+    recorded = raw_frames(database_url)
+    assert [recorded[session_id] for session_id, *_ in sessions] == sent
     assert query(database_url, "SELECT count(*) FROM rl_orderbook_gaps") == [(0,)]
 
 
