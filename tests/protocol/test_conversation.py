@@ -265,20 +265,23 @@ def test_orderly_end_names_all_subscriptions_and_waits_for_each() -> None:
 def test_orderly_end_in_the_middle_of_subscribing() -> None:
     """A subscription that is acknowledged only after the goodbye has begun is ended too, and waited for."""
     conversation = Conversation(["A"])
-    assert conversation.has_left
+    left: list[bool] = []
+    left.append(conversation.has_left)
     assert [command["cmd"] for command in due(conversation, 0.0)] == ["subscribe"] * 3
     reply(conversation, SubscribedReply("orderbook_delta", 1), command_id=1)
 
     conversation.leave()
     assert [command["params"] for command in due(conversation, 0.0)] == [{"sids": [1]}]
     reply(conversation, UnsubscribedReply(), sid=1)
-    assert not conversation.has_left
+    left.append(conversation.has_left)
     reply(conversation, SubscribedReply("trade", 2), command_id=2)
     assert [command["params"] for command in due(conversation, 0.0)] == [{"sids": [2]}]
     reply(conversation, UnsubscribedReply(), sid=2)
-    assert not conversation.has_left
+    left.append(conversation.has_left)
     reply(conversation, ErrorReply(8, "Unknown channel name"), command_id=3)
-    assert conversation.has_left
+    left.append(conversation.has_left)
+
+    assert left == [True, False, False, True]
 
 
 def test_markets_that_join_and_leave_change_both_subscriptions_one_command_after_the_other() -> None:
