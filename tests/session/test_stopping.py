@@ -1,6 +1,7 @@
 """A service that is told to stop while the database is away: what it waits for, and where the frames are."""
 
 import random
+from collections.abc import Callable
 
 import attrs
 import pytest
@@ -26,15 +27,20 @@ class OutageBench(Bench):
         )
         self.context.state.store.turn(StorePhase.AWAY, RECEIVED_US, "connection refused")
 
+    async def record(self, seconds: int, at_second: Callable[[int], None] = lambda second: None) -> None:
+        """Record a frame each second, and let something happen beside it."""
+        for second in range(1, seconds):
+            await trio.sleep(1)
+            if second == 1:
+                self.transports[0].arrive(*subscribed_texts())
+            self.transports[0].arrive(snapshot_text("A", second))
+            at_second(second)
+
     async def record_and_stop(self, *, is_exchange_silent: bool, back_after_s: float = 1e9) -> float:
         """Record for a minute, stop, and tell how long that took."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run_supervisor, self.context, MARKETS)
-            await trio.sleep(1)
-            self.transports[0].arrive(*subscribed_texts(), snapshot_text("A", 1))
-            for number in range(2, 60):
-                await trio.sleep(1)
-                self.transports[0].arrive(snapshot_text("A", number))
+            await self.record(61)
             if not is_exchange_silent:
                 self.transports[0].put.close()
             self.context.stopping.set()
@@ -44,6 +50,12 @@ class OutageBench(Bench):
                     await trio.sleep(0.1)
             self.database.is_away = False
         return trio.current_time() - stopped_s
+
+    @property
+    def disk(self) -> MemoryDisk:
+        disk = self.context.spool.disk
+        assert isinstance(disk, MemoryDisk)
+        return disk
 
     @property
     def session(self) -> SessionStats:
@@ -92,19 +104,18 @@ async def test_outage_is_told_once(autojump_clock: MockClock) -> None:
     """Its begin and its end are in the log, and not each of the tries between; the first reason stays."""
     bench = OutageBench()
     bench.database.is_away = False
+
+    def at_second(second: int) -> None:
+        bench.database.is_away = 100 < second < 300
+        # The keeper's time-outs, as with a server that does not answer.
+        if second in (150, 250):
+            assert not bench.context.state.store.note_away(RECEIVED_US, "")
+            assert "connection" in bench.context.state.store.reason
+
     with capture_logs() as logs:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run_supervisor, bench.context, MARKETS)
-            for number in range(1, 400):
-                await trio.sleep(1)
-                if number == 1:
-                    bench.transports[0].arrive(*subscribed_texts())
-                bench.transports[0].arrive(snapshot_text("A", number))
-                bench.database.is_away = 100 < number < 300
-                # The keeper's time-outs, as with a server that does not answer.
-                if number in (150, 250):
-                    assert not bench.context.state.store.note_away(RECEIVED_US, "")
-                    assert "connection" in bench.context.state.store.reason
+            await bench.record(400, at_second)
             nursery.cancel_scope.cancel()
 
     told = [log["event"] for log in logs if "tried again" in log["event"] or "available" in log["event"]]
@@ -114,17 +125,14 @@ async def test_outage_is_told_once(autojump_clock: MockClock) -> None:
 async def test_slow_disk_makes_nothing_count_twice(autojump_clock: MockClock) -> None:
     """While an append holds the journal for long, what is in the database already is not written again."""
     bench = OutageBench()
-    disk = bench.context.spool.disk
-    assert isinstance(disk, MemoryDisk)
-    disk.write_s = 8
+    bench.disk.write_s = 8
+
+    def at_second(second: int) -> None:
+        bench.database.is_away = second < 40
+
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run_supervisor, bench.context, MARKETS)
-        for number in range(1, 120):
-            await trio.sleep(1)
-            if number == 1:
-                bench.transports[0].arrive(*subscribed_texts())
-            bench.transports[0].arrive(snapshot_text("A", number))
-            bench.database.is_away = number < 40
+        await bench.record(120, at_second)
         bench.transports[0].put.close()
         bench.context.stopping.set()
 
@@ -137,19 +145,16 @@ async def test_slow_disk_makes_nothing_count_twice(autojump_clock: MockClock) ->
 async def test_trouble_of_the_disk_is_past_when_nobody_needs_it(autojump_clock: MockClock) -> None:
     """The disk refused in an outage; when the database takes all again, it may refuse as it likes."""
     bench = OutageBench()
-    disk = bench.context.spool.disk
-    assert isinstance(disk, MemoryDisk)
-    disk.bytes_max = 0
+    bench.disk.bytes_max = 0
+
+    def at_second(second: int) -> None:
+        if second == 30:
+            assert bench.context.state.spool.failure
+            bench.database.is_away = False
+
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run_supervisor, bench.context, MARKETS)
-        for number in range(1, 90):
-            await trio.sleep(1)
-            if number == 1:
-                bench.transports[0].arrive(*subscribed_texts())
-            bench.transports[0].arrive(snapshot_text("A", number))
-            if number == 30:
-                assert bench.context.state.spool.failure
-                bench.database.is_away = False
+        await bench.record(90, at_second)
         assert bench.context.state.spool.failure == ""
         assert bench.context.state.spool.bytes == 0
         nursery.cancel_scope.cancel()
