@@ -217,13 +217,9 @@ def _say_what_became_of_it(settings: Settings, state: RecorderState) -> None:
     frames = state.received.total
     lost = [session for session in state.sessions if not session.is_kept]
     if lost:
-        lost_frames = sum(max(0, session.queued_frames - session.spooled_frames) for session in lost)
-        _log.error(
-            "stopped: the end of sessions could not be kept",
-            frames=frames,
-            sessions=len(lost),
-            lost=lost_frames,
-        )
+        lost_frames = sum(session.memory_frames for session in lost)
+        event = "stopped: the end of sessions could not be kept"
+        _log.error(event, frames=frames, sessions=len(lost), lost=lost_frames)
     elif state.spool.bytes:
         _log.warning(
             "stopped: what is not in the database is in the spool, and the next start there brings it in",

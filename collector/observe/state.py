@@ -172,6 +172,11 @@ class SessionStats:
     """Whether it has ended and everything of it is at least on the disk."""
 
     @property
+    def memory_frames(self) -> int:
+        """Frames that are in memory alone."""
+        return max(0, self.queued_frames - self.spooled_frames)
+
+    @property
     def is_kept(self) -> bool:
         """Whether nothing of it can get lost any more."""
         return self.is_safe or self.is_spooled

@@ -158,7 +158,7 @@ def _size(size: int) -> str:
 
 def _memory_left(state: RecorderState) -> str:
     """How long memory will do for what the spool does not take."""
-    frames = sum(max(0, session.queued_frames - session.spooled_frames) for session in state.sessions)
+    frames = sum(session.memory_frames for session in state.sessions)
     per_s = state.messages_per_second
     left = f"{frames:,} of its {state.memory_frames_max:,} frames"
     return f"{left}, enough for {_words_for((state.memory_frames_max - frames) / per_s)}" if per_s else left

@@ -174,7 +174,7 @@ class World:
     def _keep(self, process: Process, *, is_killed: bool) -> None:
         lines = self.exchange.lines[process.first_line :]
         for line, stats in zip(lines, process.state.sessions, strict=True):
-            in_memory = 0 if stats.is_kept else stats.queued_frames - stats.spooled_frames
+            in_memory = 0 if stats.is_kept else stats.memory_frames
             self.kept.append(Kept(line, stats, stats.received.total - in_memory if is_killed else None))
 
     # The storm.
