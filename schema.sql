@@ -42,7 +42,6 @@ CREATE TABLE IF NOT EXISTS rl_orderbook_sessions (
     last_message_us bigint,
     added_tickers   text[] NOT NULL DEFAULT '{}' -- of the markets, those that the session did not begin with
 ) WITH (fillfactor = 50);
-ALTER TABLE rl_orderbook_sessions ADD COLUMN IF NOT EXISTS added_tickers text[] NOT NULL DEFAULT '{}';
 
 CREATE INDEX IF NOT EXISTS rl_orderbook_sessions_active
     ON rl_orderbook_sessions (recorder_key) WHERE status = 'active';
@@ -123,8 +122,6 @@ CREATE TABLE IF NOT EXISTS rl_orderbook_gaps (
     channel         text                        -- of the sid; null: it was never said
 );
 
-ALTER TABLE rl_orderbook_gaps ADD COLUMN IF NOT EXISTS channel text;
-
 CREATE INDEX IF NOT EXISTS rl_orderbook_gaps_session ON rl_orderbook_gaps (session_id, sid);
 
 CREATE TABLE IF NOT EXISTS rl_orderbook_rejects (
@@ -176,28 +173,24 @@ CREATE TABLE IF NOT EXISTS rl_write_ledger (
     batch_number    integer NOT NULL,
     first_frame     bigint NOT NULL,            -- a batch without frames has last_frame = first_frame - 1
     last_frame      bigint NOT NULL,
-    delta_frames    integer NOT NULL,
-    snapshot_frames integer NOT NULL,
-    trade_frames    integer NOT NULL,
-    control_frames  integer NOT NULL,
-    stale_frames    integer NOT NULL,
-    rejected_frames integer NOT NULL,
-    delta_rows      integer NOT NULL,
+    deltas          integer NOT NULL,           -- its frames by kind; every frame is in one of the counts
+    snapshots       integer NOT NULL,
+    trades          integer NOT NULL,
+    controls        integer NOT NULL,
+    stales          integer NOT NULL,
+    rejects         integer NOT NULL,
+    delta_rows      integer NOT NULL,           -- its rows by kind
     snapshot_rows   integer NOT NULL,
     trade_rows      integer NOT NULL,
     gap_rows        integer NOT NULL,
     reject_rows     integer NOT NULL,
-    audit_rows      integer NOT NULL DEFAULT 0,
-    event_rows      integer NOT NULL DEFAULT 0,
+    audit_rows      integer NOT NULL,
+    event_rows      integer NOT NULL,
     checksum        bytea NOT NULL,             -- of the raw block that went in with it
     committed_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (session_id, batch_number),
-    CHECK (last_frame - first_frame + 1 = delta_frames + snapshot_frames + trade_frames + control_frames
-                                          + stale_frames + rejected_frames)
+    CHECK (last_frame - first_frame + 1 = deltas + snapshots + trades + controls + stales + rejects)
 );
-
-ALTER TABLE rl_write_ledger ADD COLUMN IF NOT EXISTS audit_rows integer NOT NULL DEFAULT 0;
-ALTER TABLE rl_write_ledger ADD COLUMN IF NOT EXISTS event_rows integer NOT NULL DEFAULT 0;
 
 -- ---------------------------------------------------------------- for later stages
 

@@ -22,11 +22,11 @@ from attrs import frozen
 
 from bench.load import choose_messages, number_frames
 from bench.rig import tape_option
-from collector.protocol.codec import decode_envelope, decode_message
-from collector.protocol.facts import DeltaFact, FrameBatch, ReceivedFrame, TradeFact
-from collector.protocol.tracker import FeedTracker
-from collector.store.copyformat import encode_deltas, encode_trades
-from collector.store.rawblock import decode_block, encode_block
+from collector.facts import DeltaFact, FeedTracker, FrameBatch, ReceivedFrame, TradeFact
+from collector.protocol import decode_envelope, decode_message
+from collector.rawblocks import decode_block, encode_block
+from collector.storage import DELTA, encode_rows
+from collector.storage._kinds import TRADE
 
 REFERENCE_TURNS: Final = 300_000
 STEP_FRAMES: Final = 1000
@@ -95,10 +95,10 @@ def make_steps(frames: list[ReceivedFrame]) -> list[Step]:
 
     def pack_deltas() -> None:
         for facts in deltas:
-            encode_deltas(facts, 1, market_ids)
+            encode_rows(DELTA, facts, 1, market_ids)
 
     def pack_trades() -> None:
-        encode_trades(trades, 1, market_ids)
+        encode_rows(TRADE, trades, 1, market_ids)
 
     def compress(runs: list[list[ReceivedFrame]]) -> None:
         for run in runs:

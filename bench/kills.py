@@ -47,7 +47,7 @@ from bench.rig import (
     temporary_folder,
     wait_until,
 )
-from collector.session.writer import DIRECT_S_MAX
+from collector.session._writer import DIRECT_S_MAX
 from tests.tcp_proxy import TcpProxy, open_proxy, through_port
 
 DRAIN_S_MAX = 120.0

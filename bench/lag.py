@@ -45,7 +45,7 @@ from bench.rig import (
     tape_option,
     temporary_folder,
 )
-from collector.store.rawblock import decode_block
+from collector.rawblocks import decode_block
 
 BLOCKS = """
     SELECT session_id, r.first_frame, r.payload,

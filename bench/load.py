@@ -17,11 +17,11 @@ from typing import Final
 import msgspec
 from attrs import frozen
 
-from collector.protocol.facts import ReceivedFrame
-from collector.simulator.books import snapshot_msg
-from collector.simulator.flow import Flow, FlowSettings, render_event
-from collector.simulator.subscription import CHANNEL_OF_KIND, Subscription
-from collector.simulator.tape import Tape, copy_msg, load_tape
+from collector.facts import ReceivedFrame
+from collector.simulator._books import snapshot_msg
+from collector.simulator._flow import Flow, FlowSettings, render_event
+from collector.simulator._subscription import CHANNEL_OF_KIND, Subscription
+from collector.simulator._tape import Tape, copy_msg, load_tape
 
 BEGAN_US: Final = 1_786_400_000_000_000
 """When generated flow begins: some instant, always the same."""

@@ -32,9 +32,9 @@ import trio
 from attrs import define, field, frozen
 
 from bench.rig import LAST_WORDS_CHARACTERS, START_S_MAX, free_port, read_env_file, run_program, wait_until
-from collector.recording.verify import SessionReport, verify_sessions
-from collector.store.connection import open_connection
-from collector.store.rawblock import decode_block
+from collector.postgres import open_connection
+from collector.rawblocks import decode_block
+from collector.recording import SessionReport, verify_sessions
 
 PROGRAMS_15: Final = Path("/usr/lib/postgresql/15/bin")
 POLL_S: Final = 0.05

@@ -29,7 +29,7 @@ import psycopg
 import trio
 from attrs import define, field, frozen
 
-from collector.store.embedded import open_embedded
+from collector.postgres._embedded import open_embedded
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 START_S_MAX: Final = 60.0

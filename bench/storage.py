@@ -37,19 +37,14 @@ from bench.rig import (
     tape_option,
     temporary_folder,
 )
-from collector.protocol.facts import ReceivedFrame
-from collector.protocol.tracker import FeedTracker
-from collector.store.batch import (
-    Batch,
-    SessionOpening,
-    ensure_partitions,
-    fetch_market_ids,
-    open_session,
-    write_batch,
-)
-from collector.store.connection import open_connection
-from collector.store.keeper import apply_schema
-from collector.store.lexicon import LexiconBuilder
+from collector.database import apply_schema, ensure_partitions
+from collector.database._batches import write_batch
+from collector.database._markets import fetch_market_ids
+from collector.database._sessions import open_session
+from collector.facts import FeedTracker, ReceivedFrame
+from collector.postgres import open_connection
+from collector.rawblocks import LexiconBuilder
+from collector.storage import Batch, SessionOpening, numbered_markets
 
 DELTA_BYTES_MAX: Final = 130
 FRAME_BYTES_MAX: Final = 20
@@ -144,7 +139,7 @@ async def record_paced(load: Load, folder: Path) -> tuple[Sizes, list[str]]:
             market_ids: dict[str, int] = {}
             lexicons = LexiconBuilder()
             for batch in cut_batches(frames):
-                unknown = batch.market_tickers - market_ids.keys()
+                unknown = numbered_markets(batch.rows) - market_ids.keys()
                 if unknown:
                     market_ids.update(await fetch_market_ids(connection, sorted(unknown)))
                 for day in batch.days:

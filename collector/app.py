@@ -3,21 +3,20 @@ The nursery tree of the service, top to bottom. Nesting is the order of shutdown
 
     signals                     SIGTERM, SIGINT; until the process is gone
     └── service
-        ├── keeper              schema, partitions, the lock of this process
+        ├── maintenance         schema, partitions, the lock of this process
         └── web                 Hypercorn serving the Quart-Trio app
             ├── ticks           statistics, once a second
             ├── drain           how long the end may take
             ├── discovery       which markets to record, where the settings don't say
             ├── records         the REST record of each market, hourly; discovery's own
             ├── recovery        what an earlier process left in the spool
-            └── supervisor      see collector.session.supervisor and collector.session.scope
+            └── supervisor      one session for each connection: see collector.session
 """
 
 import random
 import secrets
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
@@ -27,26 +26,18 @@ import trio
 from collector import __version__
 from collector.clock import WallClock, system_clock
 from collector.config import Settings
-from collector.exchange.signing import Signer, load_private_key
-from collector.exchange.websocket import open_transport
-from collector.observe.hub import LiveHub
-from collector.observe.logs import get_logger
-from collector.observe.state import RecorderState, StorePhase
-from collector.protocol.universe import Universe
-from collector.session.backlog import FRAMES_MAX
-from collector.session.discovery import Discovery, run_discovery
-from collector.session.records import run_market_records, run_record_store
-from collector.session.recovery import run_recovery
-from collector.session.scope import SessionContext
-from collector.session.supervisor import Tickers, run_supervisor
-from collector.store.connection import EMBEDDED_PREFIX, ConnectStore, open_connection
-from collector.store.embedded import open_embedded
-from collector.store.folder import open_folder
-from collector.store.keeper import Retention, run_keeper
-from collector.store.sessions import PostgresSession
-from collector.store.spool import Spool
-from collector.web.app import make_app
-from collector.web.server import run_stats_ticks, serve_web
+from collector.database import PostgresSession
+from collector.exchange import Signer, load_private_key, open_transport
+from collector.live import LiveHub, run_ticks
+from collector.maintenance import RETRY_FIRST_S, RETRY_S_MAX, Maintenance, Retention
+from collector.markets import Discovery, Universe, run_discovery, run_market_records, run_record_store
+from collector.observe import RecorderState, StorePhase, get_logger
+from collector.postgres import ConnectStore, open_connection, open_database
+from collector.recording import Recording
+from collector.retry import Backoff
+from collector.session import FRAMES_MAX, SessionContext, Tickers, run_supervisor
+from collector.spool import Spool, open_folder, run_recovery
+from collector.web import make_app, serve_web
 
 DRAIN_S_MAX: Final = 15.0
 """From the signal until what is left is given up to the writers' last flush; see railway.toml."""
@@ -85,23 +76,25 @@ async def run_service(
         spool = Spool(disk, settings.spool_mb_max * 2**20, state.spool)
         leftovers = await spool.leftovers()
         connect_store = _store_connector(settings, database_url)
-        context = _session_context(settings, state, hub, connect_store, spool, rng, stopping)
-        retention = Retention(settings.rows_retention_days, settings.raw_retention_days)
-        store.start_soon(
-            partial(run_keeper, rng=rng, ready=context.store_ready),
-            database_url,
-            context.recorder_key,
-            retention,
-            state.store,
-            clock,
-            name="keeper",
+        context = _session_context(
+            settings, state, hub, connect_store=connect_store, spool=spool, rng=rng, stopping=stopping
         )
+        maintenance = Maintenance(
+            database_url=database_url,
+            recorder_key=context.recorder_key,
+            retention=Retention(settings.rows_retention_days, settings.raw_retention_days),
+            status=state.store,
+            clock=clock,
+            backoff=Backoff(rng, RETRY_FIRST_S, RETRY_S_MAX),
+            ready=context.store_ready,
+        )
+        store.start_soon(maintenance.run, name="maintenance")
         async with trio.open_nursery() as web:
             web_stopping = trio.Event()
             on_ready(await _start_web(web, settings, context, connect_store, web_stopping))
             async with trio.open_nursery() as sources:
                 sources.start_soon(limit_drain, stopping, sources.cancel_scope, name="drain")
-                sources.start_soon(run_stats_ticks, state, hub, name="ticks")
+                sources.start_soon(run_ticks, state, hub, name="ticks")
                 changes = _start_market_tasks(sources, settings, context, connect_store)
                 sources.start_soon(
                     run_recovery, leftovers, context.open_store, context.store_ready, rng, name="recovery"
@@ -110,7 +103,7 @@ async def run_service(
                 sources.cancel_scope.cancel(reason="everything is safe")
             web_stopping.set()
         store.cancel_scope.cancel(reason="the service stops")
-    _say_what_became_of_it(settings, state)
+    _log_final_status(settings, state)
     return all(session.is_kept for session in state.sessions)
 
 
@@ -128,7 +121,7 @@ async def _start_web(
         admin_token=settings.admin_token,
         allowed_origins=settings.allowed_origins,
         flush=partial(flush_backlogs, context),
-        connect_store=connect_store,
+        recording=Recording(connect_store),
     )
     serve = partial(serve_web, app, settings.host, settings.port, shutdown=stopping)
     urls: list[str] = await web.start(serve)
@@ -146,14 +139,14 @@ def _start_market_tasks(
     records_out, records_in = trio.open_memory_channel[dict[str, bytes]](RECORDS_WAITING_MAX)
     context.state.discovery.is_on = True
     discovery = Discovery(
-        settings.api_url,
-        settings.discovery_interval_s,
-        Universe(settings.market_limit),
-        context.state.discovery,
-        context.clock,
-        context.stopping,
-        changes_out,
-        records_out,
+        api_url=settings.api_url,
+        interval_s=settings.discovery_interval_s,
+        universe=Universe(settings.market_limit),
+        status=context.state.discovery,
+        clock=context.clock,
+        stopping=context.stopping,
+        changes=changes_out,
+        records=records_out,
     )
     sources.start_soon(run_discovery, discovery, name="discovery")
     sources.start_soon(_store_found_records, context, records_in, connect_store, name="found records")
@@ -212,7 +205,7 @@ async def limit_drain(stopping: trio.Event, sources: trio.CancelScope) -> None:
     sources.cancel(reason="the drain time is over")
 
 
-def _say_what_became_of_it(settings: Settings, state: RecorderState) -> None:
+def _log_final_status(settings: Settings, state: RecorderState) -> None:
     """The last line of the log."""
     frames = state.received.total
     lost = [session for session in state.sessions if not session.is_kept]
@@ -259,6 +252,7 @@ def _session_context(
     settings: Settings,
     state: RecorderState,
     hub: LiveHub,
+    *,
     connect_store: ConnectStore,
     spool: Spool,
     rng: random.Random,
@@ -300,15 +294,3 @@ def _store_connector(settings: Settings, database_url: str) -> ConnectStore:
         prepared_statements=pooled_url is None,
         application_name="collector-writer",
     )
-
-
-@asynccontextmanager
-async def open_database(database_url: str, *, is_made: bool = True) -> AsyncGenerator[str]:
-    """
-    The URL to connect to; an embedded PostgreSQL runs as long as the block, and is made unless not `is_made`.
-    """
-    if not database_url.startswith(EMBEDDED_PREFIX):
-        yield database_url
-        return
-    async with open_embedded(database_url.removeprefix(EMBEDDED_PREFIX), is_made=is_made) as url:
-        yield url

@@ -16,8 +16,7 @@ from urllib.parse import urlsplit
 from attrs import evolve, field, frozen
 
 from collector.errors import ConfigError
-from collector.exchange.signing import is_usable_key
-from collector.store.connection import EMBEDDED_PREFIX, check_database_url
+from collector.postgres import EMBEDDED_PREFIX, check_database_url
 
 Environment = Literal["prod", "demo"]
 MarketMode = Literal["config", "discovery"]
@@ -222,6 +221,9 @@ def _read_private_key(reader: _Reader) -> str:
         except (OSError, UnicodeDecodeError, ValueError):
             reader.problem(name, "must be the path of a readable file with a PEM private key")
             return ""
+    # Imported here: commands that read a recording need no key, and no WebSocket library.
+    from collector.exchange import is_usable_key
+
     if not is_usable_key(pem):
         reader.problem(name, "must hold a PEM private key, RSA or Ed25519, without a passphrase")
     return pem

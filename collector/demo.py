@@ -11,8 +11,8 @@ from attrs import frozen
 
 from collector.app import run_service
 from collector.config import read_settings
-from collector.simulator.server import SimulatorSettings, open_simulator
-from collector.store.connection import EMBEDDED_PREFIX
+from collector.postgres import EMBEDDED_PREFIX
+from collector.simulator import SimulatorSettings, open_simulator
 
 DEMO_MARKETS: Final = 12
 DEMO_RATE_PER_S: Final = 60.0

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from collector.protocol.facts import ReceivedFrame
+from collector.facts import ReceivedFrame
 
 RECEIVED_US = 1_786_410_915_570_000
 

@@ -21,7 +21,7 @@ def test_every_variable_is_documented() -> None:
 
 def test_every_path_is_documented() -> None:
     """Each route that the web server has is in the operations page."""
-    app = (ROOT / "collector/web/app.py").read_text("utf-8")
+    app = (ROOT / "collector/web/_app.py").read_text("utf-8")
     page = (ROOT / "docs/operations.md").read_text("utf-8")
 
     for path in re.findall(r'add_(?:url_rule|websocket)\("([^"]+)"', app):

@@ -12,10 +12,9 @@ from attrs import define, field
 from typing_extensions import override
 
 from collector.errors import StoreUnavailable
-from collector.protocol.facts import Fact, ReceivedFrame
-from collector.store.batch import Batch, SessionEnding, SessionOpening
-from collector.store.sessions import SessionLink, SessionStore
-from collector.store.spool import Disk
+from collector.facts import Fact, ReceivedFrame
+from collector.spool._journal import Disk
+from collector.storage import Batch, SessionEnding, SessionLink, SessionOpening, SessionStore
 from tests.frames import RECEIVED_US
 
 OPENING = SessionOpening(

@@ -1,12 +1,106 @@
 """
-What the exchange says and what it means, without I/O.
+What the exchange says and what we say to it: messages, commands, prices and sizes as integers.
 
-Nothing here imports Trio, reads a clock, logs, or touches a network, a file or a database. Live recording,
-reading back and the simulator's tests all use the same code.
+Pure. Does not know PostgreSQL. Reads no clock. Starts no task.
 
-- `units`: prices and sizes as integers.
-- `messages`: what one frame says. `codec`: text to messages. `commands`: what we say.
-- `sequence`: the counter of one subscription. `book`: one market's order book.
-- `facts`: what a frame means for the recording. `tracker`: frames to facts, for one connection.
-- `conversation`: what to say, and when. `thinning`: fewer rows that still fold to the true book.
+- `_units`: prices and sizes as integers.
+- `_messages`: the content of one frame. `_codec`: text to messages.
+- `_commands`: what we say, as JSON text.
+- `_markets`: markets as REST lists them.
 """
+
+from collector.protocol._codec import (
+    LIFECYCLE_TYPES,
+    Envelope,
+    canonical_event,
+    decode_envelope,
+    decode_message,
+    guess_market_ticker,
+    parse_rfc3339_ms,
+)
+from collector.protocol._commands import (
+    USE_YES_PRICE,
+    encode_add_markets,
+    encode_delete_markets,
+    encode_get_snapshot,
+    encode_subscribe,
+    encode_unsubscribe,
+)
+from collector.protocol._markets import SETTLED_STATUSES, TRADABLE_STATUSES, OpenMarket
+from collector.protocol._messages import (
+    BOOK_CHANNEL,
+    ERROR_COMMAND_TIMEOUT,
+    ERROR_MARKET_LIMIT,
+    ERROR_TOO_MANY_REQUESTS,
+    ERROR_UNKNOWN_SUBSCRIPTION,
+    LIFECYCLE_CHANNEL,
+    TERMINAL_ERRORS,
+    TRADE_CHANNEL,
+    DeltaMessage,
+    ErrorReply,
+    Levels,
+    LifecycleMessage,
+    Message,
+    OkReply,
+    OtherMessage,
+    SnapshotMessage,
+    SubscribedReply,
+    TradeMessage,
+    UnsubscribedReply,
+)
+from collector.protocol._units import (
+    PRICE_E4_MAX,
+    Side,
+    checked_size_e2,
+    format_cents,
+    format_contracts,
+    format_dollars,
+    format_fixed,
+    parse_size_e2,
+)
+
+__all__ = [
+    "BOOK_CHANNEL",
+    "ERROR_COMMAND_TIMEOUT",
+    "ERROR_MARKET_LIMIT",
+    "ERROR_TOO_MANY_REQUESTS",
+    "ERROR_UNKNOWN_SUBSCRIPTION",
+    "LIFECYCLE_CHANNEL",
+    "LIFECYCLE_TYPES",
+    "PRICE_E4_MAX",
+    "SETTLED_STATUSES",
+    "TERMINAL_ERRORS",
+    "TRADABLE_STATUSES",
+    "TRADE_CHANNEL",
+    "USE_YES_PRICE",
+    "DeltaMessage",
+    "Envelope",
+    "ErrorReply",
+    "Levels",
+    "LifecycleMessage",
+    "Message",
+    "OkReply",
+    "OpenMarket",
+    "OtherMessage",
+    "Side",
+    "SnapshotMessage",
+    "SubscribedReply",
+    "TradeMessage",
+    "UnsubscribedReply",
+    "canonical_event",
+    "checked_size_e2",
+    "decode_envelope",
+    "decode_message",
+    "encode_add_markets",
+    "encode_delete_markets",
+    "encode_get_snapshot",
+    "encode_subscribe",
+    "encode_unsubscribe",
+    "format_cents",
+    "format_contracts",
+    "format_dollars",
+    "format_fixed",
+    "guess_market_ticker",
+    "parse_rfc3339_ms",
+    "parse_size_e2",
+]

@@ -1,6 +1,35 @@
 """
-Reading a recording back: proving it from the database alone, rebuilding books, making rows anew.
+Reads recordings back: proves them, rebuilds books, rebuilds rows.
 
-`derive` says what rows the raw frames must have led to. `verify` compares that with what is there, `books`
-rebuilds a book; both only read. `rederive` puts derived rows in place. Nothing here talks to the exchange.
+Reads no clock. Starts no task.
+
+- `_session_reader`: a session's batches and frames, a page at a time. `_recording`: questions while it grows.
+- `_derivation`: the rows that raw frames must have led to. `_verify`: compares them. `_rederive`: replaces
+  them.
+- `_row_checks`: rows without raw frames. `_ledger_checks`: whether a ledger closes.
+- `_rebuild`: a book at an instant. `_coverage`: when books were exact. `_format`: reports as text and JSON.
+  `_progress`: how far a long command is.
 """
+
+from collector.recording._coverage import MarketCoverage
+from collector.recording._format import book_as_json, book_lines, rederive_lines
+from collector.recording._ledger_checks import ledger_faults
+from collector.recording._rebuild import parse_instant, rebuild_book
+from collector.recording._recording import Recording
+from collector.recording._rederive import RederiveReport, rederive_sessions
+from collector.recording._verify import SessionReport, verify_sessions
+
+__all__ = [
+    "MarketCoverage",
+    "Recording",
+    "RederiveReport",
+    "SessionReport",
+    "book_as_json",
+    "book_lines",
+    "ledger_faults",
+    "parse_instant",
+    "rebuild_book",
+    "rederive_lines",
+    "rederive_sessions",
+    "verify_sessions",
+]

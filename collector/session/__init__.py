@@ -1,6 +1,20 @@
 """
 One connection's scope, from the handshake to its last row, and the supervisor that keeps connections up.
 
-Tasks of a session: reader, book, conversation and liveness end with the connection; the writer goes on until
-everything that was received is in the database. A session is cancelled by the supervisor's nursery only.
+Does not know PostgreSQL. Reads no clock: it is given one.
+
+- `_session`: the tasks of one connection. `_backlog`: the bounded queue to the writer. `_writer`: batches in
+  order.
+- `_supervisor`: connection slots, reconnection.
 """
+
+from collector.session._backlog import FRAMES_MAX
+from collector.session._session import SessionContext
+from collector.session._supervisor import Tickers, run_supervisor
+
+__all__ = [
+    "FRAMES_MAX",
+    "SessionContext",
+    "Tickers",
+    "run_supervisor",
+]

@@ -1,12 +1,23 @@
 """
 The exchange, for tests and demonstrations: a server that a real client can't tell from Kalshi's.
 
-This room is the recorder's independent witness. It imports nothing of the recorder but the error tree
-and the clock, so that a mistake in the recorder's own reading of the protocol can't cancel itself out here.
+This package is the recorder's independent witness. It imports nothing of the recorder but the error tree, the
+clock and the name of the header that marks simulated data, so that a mistake in the recorder's own reading of
+the protocol can't cancel itself out here.
 
-- `books`, `tape`, `flow`, `faults`, `subscription`, `floor`, `exchange`, `access`: no sockets, no waiting.
-- `playing`: when which frame goes out.
-- `wire`, `session`, `rest`, `server`: sockets and tasks.
-- `account`: what was really sent.
-- `cli`: the command `simulate`.
+- `_books`, `_tape`, `_flow`, `_faults`, `_subscription`, `_markets`, `_exchange`, `_access`: no sockets, no
+  waiting.
+- `_player`: when which frame is sent.
+- `_outgoing`, `_session`, `_rest`, `_server`: sockets and tasks.
+- `_sent_log`: what was really sent.
 """
+
+from collector.simulator._faults import parse_fault
+from collector.simulator._server import Simulator, SimulatorSettings, open_simulator
+
+__all__ = [
+    "Simulator",
+    "SimulatorSettings",
+    "open_simulator",
+    "parse_fault",
+]

@@ -1,16 +1,21 @@
 """
 The service seen from outside: health, status, metrics, the live stream and the dashboard.
 
-    schema      every message that is read        health    what is wrong, and since when
-    messages    the live stream's books           stats     its numbers, once a second
-    books       the current books                 problems  what to know and to do, worst first
-    advice      the words for it                  status    the JSON for operators
-    desk        questions to the database         metrics   the same for Prometheus
-    data_health is the recording good             coverage  when books were exact
-    pages       the dashboard as it was built     app       the routes
-    server      Hypercorn as a child of our nursery
+Does not know PostgreSQL.
 
-It reads the recorder's state and writes nothing in it but the tick: the sample of the message rate, and how
-late it came. It must not know PostgreSQL or the exchange. All of its tasks live below `serve_web` and
-`run_stats_ticks`, which the service's tree starts and ends.
+- `_app`: the routes. `_server`: Hypercorn as a child of our nursery. `_connections`: every send has an end.
+- `_schema`: every message that is read. `_book_messages`: books of the live stream. `_stats`: its numbers.
+- `_health`: what is wrong. `_problems`: what to know and to do. `_problem_text`: the words for it.
+- `_current_books`: books that are exact or unknown now. `_status`: the JSON for operators. `_metrics`:
+  Prometheus.
+- `_query_cache`, `_data_health`, `_coverage`: questions to the recording. `_pages`: the built dashboard.
+- `_jsonschema`: the messages for the frontend. `_times`: times as text.
 """
+
+from collector.web._app import make_app
+from collector.web._server import serve_web
+
+__all__ = [
+    "make_app",
+    "serve_web",
+]

@@ -16,6 +16,7 @@ export function makeProblem(change: Partial<Problem> = {}): Problem {
     detail: "connection refused",
     advice: "Check that PostgreSQL runs.",
     since_ms: NOON_MS - 60_000,
+    is_over: false,
     ...change,
   };
 }

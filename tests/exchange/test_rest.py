@@ -13,9 +13,9 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from collector.errors import FeedLost
-from collector.exchange import rest
-from collector.exchange.rest import fetch_open_markets
-from collector.protocol.universe import OpenMarket
+from collector.protocol import OpenMarket
+from collector.rest import _rest as rest
+from collector.rest import fetch_open_markets
 
 
 @asynccontextmanager

@@ -9,9 +9,8 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Ping, RejectConnection, Request, TextMessage
 
 from collector.errors import FeedLost, FeedRefused
-from collector.exchange import websocket
-from collector.exchange.transport import Transport
-from collector.exchange.websocket import open_transport
+from collector.exchange import Transport, open_transport
+from collector.exchange import _websocket as websocket
 
 TEST_S_MAX = 10
 Peer = Callable[[trio.SocketStream, WSConnection], Awaitable[None]]

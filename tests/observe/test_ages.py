@@ -5,8 +5,9 @@ import random
 import pytest
 from attrs import define, field
 
-from collector.observe.ages import SLOTS, AgeHistogram, AgeTrend, quantile_us
-from collector.observe.state import SESSIONS_KEPT
+from collector.observe import quantile_us
+from collector.observe._latency import SLOTS, AgeHistogram, AgeTrend
+from collector.observe._state import SESSIONS_KEPT
 from tests.web.recorder import NOW_US, delta, new_recorder, running_recorder
 
 S = 1_000_000

@@ -7,9 +7,9 @@ import trio
 import trio.testing
 from attrs import define, field
 
-from collector.observe.hub import STREAMS, LiveHub, Mailbox, Stream
-from collector.protocol.facts import DeltaFact, SnapshotFact
-from collector.web.messages import LiveMessages
+from collector.facts import DeltaFact, SnapshotFact
+from collector.live import STREAMS, LiveHub, Mailbox, Stream
+from collector.web._book_messages import LiveMessages
 from tests.web.recorder import Recorder, delta, running_recorder, snapshot
 
 BOOKS: frozenset[Stream] = frozenset({"orderbook"})
@@ -34,6 +34,10 @@ class CountingEncoder:
     def current(self, ticker: str) -> str | None:
         self.encoded.append("current")
         return self.messages.current(ticker)
+
+    def stats(self, clients: int) -> str:
+        self.encoded.append("stats")
+        return f"stats {self.encoded.count('stats')} for {clients}"
 
 
 def attach(recorder: Recorder) -> CountingEncoder:
@@ -195,9 +199,9 @@ async def test_only_the_newest_statistics_wait() -> None:
     recorder, _ = running_recorder("A")
     attach(recorder)
     reader, other = recorder.hub.join(STATS), recorder.hub.join(BOOKS)
-    recorder.hub.publish_stats("one")
-    recorder.hub.publish_stats("two")
-    assert await reader.take() == ["two"]
+    recorder.hub.publish_stats()
+    recorder.hub.publish_stats()
+    assert await reader.take() == ["stats 2 for 2"]
     await take(other)
     assert other.waiting == 0
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from collector.observe.ages import BUCKETS
-from collector.observe.series import NO_POINT, POINTS_KEPT, SeriesPoint, SeriesRing, SeriesTotals
+from collector.observe import NO_POINT, SeriesRing
+from collector.observe._latency import BUCKETS
+from collector.observe._series import POINTS_KEPT, SeriesPoint, SeriesTotals
 
 NOW_US = 1_750_000_000_000_000
 

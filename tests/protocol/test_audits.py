@@ -5,10 +5,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.protocol.book import OrderBook
-from collector.protocol.facts import AuditFact, DeltaFact, Fact, GapFact, ReceivedFrame, SnapshotFact
-from collector.protocol.thinning import Thinner
-from collector.protocol.tracker import HOUR_US, FeedTracker
+from collector.facts import (
+    AuditFact,
+    Cause,
+    DeltaFact,
+    Fact,
+    FeedTracker,
+    GapFact,
+    ReceivedFrame,
+    SnapshotFact,
+    Thinner,
+)
+from collector.facts._order_book import OrderBook
+from collector.facts._tracker import HOUR_US
 from tests.frames import RECEIVED_US, delta_text, error_text, received, snapshot_text, subscribed_text
 
 BASE_US = RECEIVED_US // HOUR_US * HOUR_US
@@ -59,7 +68,7 @@ def test_book_that_differs_is_told_and_asked_for_again() -> None:
     snapshot, audit, gap = batch.facts[2:]
     assert isinstance(snapshot, SnapshotFact)
     assert audit == AuditFact("A", 3, RECEIVED_US + 3000, False, "yes 4500: book 1000, exchange 1200")
-    assert gap == GapFact(1, 4, 4, RECEIVED_US + 3000, 3, "audit_mismatch", "A", "orderbook_delta")
+    assert gap == GapFact(1, 4, 4, RECEIVED_US + 3000, 3, Cause.AUDIT_MISMATCH, "A", "orderbook_delta")
     assert tracker.lost_markets() == ["A"]
     assert tracker.markets["A"].book.yes_bids == {4500: 1200}
 

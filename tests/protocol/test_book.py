@@ -5,7 +5,8 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.protocol.book import OrderBook, asks_of
+from collector.facts import asks_of
+from collector.facts._order_book import OrderBook
 
 LEVELS = st.dictionaries(st.integers(0, 10_000), st.integers(1, 10**9))
 

@@ -5,8 +5,7 @@ import json
 import pytest
 
 from collector.errors import MalformedFrame
-from collector.protocol.codec import Decoded, decode_envelope, decode_message
-from collector.protocol.messages import (
+from collector.protocol import (
     DeltaMessage,
     ErrorReply,
     OkReply,
@@ -14,7 +13,10 @@ from collector.protocol.messages import (
     SnapshotMessage,
     SubscribedReply,
     TradeMessage,
+    decode_envelope,
+    decode_message,
 )
+from collector.protocol._codec import Decoded
 from tests.frames import delta_text, error_text, snapshot_text, subscribed_text, trade_text
 
 

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from collector.errors import FeedLost, MarketLimitExceeded
-from collector.protocol.audits import Pace
-from collector.protocol.conversation import Conversation
-from collector.protocol.facts import ReplyFact, SnapshotFact
-from collector.protocol.messages import ErrorReply, Message, OkReply, SubscribedReply, UnsubscribedReply
+from collector.facts import ReplyFact, SnapshotFact
+from collector.protocol import ErrorReply, Message, OkReply, SubscribedReply, UnsubscribedReply
+from collector.subscriptions import Conversation, Pace
 
 PACE = Pace(
     reply_s_max=10, subscribe_tries_max=3, snapshot_interval_s=1, snapshot_markets_max=2, back_off_s=5

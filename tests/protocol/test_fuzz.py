@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from collector.protocol.tracker import FeedTracker
+from collector.facts import FeedTracker
 from tests.frames import (
     delta_text,
     error_text,

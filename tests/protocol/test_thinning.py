@@ -3,10 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.protocol.book import OrderBook
-from collector.protocol.facts import DeltaFact, Fact, GapFact, SnapshotFact
-from collector.protocol.thinning import Thinner
-from collector.protocol.units import Side
+from collector.facts import Cause, DeltaFact, Fact, GapFact, SnapshotFact, Thinner
+from collector.facts._order_book import OrderBook
+from collector.protocol import Side
 
 LEVELS = st.tuples(st.sampled_from(["A", "B"]), st.sampled_from(["yes", "no"]), st.integers(1, 4))
 
@@ -57,7 +56,7 @@ def test_rate_of_one_keeps_everything() -> None:
 def test_what_is_summed_comes_out_before_a_gap_and_before_a_snapshot() -> None:
     """Nothing that was received before a hole or a replacement is left out of the rows."""
     first, second = deltas_of([(("A", "yes", 1), 5), (("B", "no", 2), 7)])
-    gap = GapFact(1, 3, 5, 0, 3, "sequence")
+    gap = GapFact(1, 3, 5, 0, 3, Cause.SEQUENCE)
     snapshot = SnapshotFact("A", 6, 0, "requested", {}, {}, b"")
 
     assert Thinner(10).thin([first, second, gap]) == [first, second, gap]

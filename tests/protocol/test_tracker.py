@@ -9,18 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.protocol.facts import (
+from collector.facts import (
     AuditFact,
+    Cause,
     DeltaFact,
     EventFact,
     Fact,
+    FeedTracker,
     FrameCounts,
     GapFact,
     RejectFact,
     SnapshotFact,
     TradeFact,
 )
-from collector.protocol.tracker import FeedTracker
 from tests import independent
 from tests.frames import (
     RECEIVED_US,
@@ -95,7 +96,7 @@ def test_hole_makes_all_books_of_its_sid_unknown_until_their_snapshots() -> None
         snapshot_text("A", 1), snapshot_text("B", 2), delta_text("A", 5, "0.5000", "1.00")
     )
 
-    assert gaps(facts) == [GapFact(1, 3, 5, RECEIVED_US + 3000, 3, "sequence", None, "orderbook_delta")]
+    assert gaps(facts) == [GapFact(1, 3, 5, RECEIVED_US + 3000, 3, Cause.SEQUENCE, None, "orderbook_delta")]
     assert tracker.lost_markets() == ["A", "B"]
     assert len(of_kind(facts, DeltaFact)) == 1
 

@@ -7,14 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.errors import MalformedFrame
-from collector.protocol.units import (
-    format_cents,
-    format_contracts,
-    format_dollars,
-    parse_fixed,
-    parse_price_e4,
-    parse_size_e2,
-)
+from collector.protocol import format_cents, format_contracts, format_dollars, parse_size_e2
+from collector.protocol._units import parse_fixed, parse_price_e4
 
 
 @pytest.mark.parametrize(

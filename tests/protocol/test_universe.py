@@ -3,7 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.protocol.universe import CLOSED_KEPT_S, OpenMarket, Universe
+from collector.markets import Universe
+from collector.markets._universe import CLOSED_KEPT_S
+from collector.protocol import OpenMarket
 
 
 def listed(**volumes_e2: int) -> list[OpenMarket]:

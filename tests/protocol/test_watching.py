@@ -9,11 +9,9 @@ import pytest
 from attrs import define, field
 
 from collector.errors import FeedLost
-from collector.protocol.audits import Pace
-from collector.protocol.conversation import Conversation
-from collector.protocol.facts import ReplyFact, SnapshotFact
-from collector.protocol.messages import ErrorReply, Message, OkReply, SubscribedReply, UnsubscribedReply
-from collector.protocol.sequence import SequenceChain
+from collector.facts import ReplyFact, SequenceChain, SnapshotFact
+from collector.protocol import ErrorReply, Message, OkReply, SubscribedReply, UnsubscribedReply
+from collector.subscriptions import Conversation, Pace
 
 HOUR_S = 3600.0
 

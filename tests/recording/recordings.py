@@ -9,23 +9,14 @@ import psycopg
 from click.testing import CliRunner, Result
 
 from collector.cli import main
-from collector.protocol.facts import ReceivedFrame
-from collector.protocol.thinning import Thinner
-from collector.protocol.tracker import FeedTracker
-from collector.recording.verify import SessionReport, verify_sessions
-from collector.store.batch import (
-    DAY_US,
-    Batch,
-    SessionEnding,
-    SessionOpening,
-    close_session,
-    ensure_partitions,
-    fetch_market_ids,
-    open_session,
-    write_batch,
-)
-from collector.store.connection import open_connection
-from collector.store.keeper import apply_schema
+from collector.database import apply_schema, ensure_partitions
+from collector.database._batches import write_batch
+from collector.database._markets import fetch_market_ids
+from collector.database._sessions import close_session, open_session
+from collector.facts import FeedTracker, ReceivedFrame, Thinner
+from collector.postgres import open_connection
+from collector.recording import SessionReport, verify_sessions
+from collector.storage import DAY_US, Batch, SessionEnding, SessionOpening
 from tests.frames import RECEIVED_US, delta_text, event_text, snapshot_text, subscribed_text
 
 START_US = RECEIVED_US

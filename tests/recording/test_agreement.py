@@ -3,9 +3,10 @@
 import attrs
 import pytest
 
-from collector.recording.books import RebuiltBook, rebuild_book
-from collector.store.batch import DAY_US
-from collector.store.connection import open_connection
+from collector.postgres import open_connection
+from collector.recording import rebuild_book
+from collector.recording._rebuild import RebuiltBook
+from collector.storage import DAY_US
 from tests.recording.recordings import drop_before, verify
 from tests.service.harness import flow, query, record
 

@@ -3,8 +3,8 @@
 import pytest
 import trio
 
-from collector.recording.books import parse_instant
-from collector.store.batch import DAY_US
+from collector.recording import parse_instant
+from collector.storage import DAY_US
 from tests.frames import delta_text, snapshot_text, subscribed_text
 from tests.recording.recordings import (
     DAY,

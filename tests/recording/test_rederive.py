@@ -6,10 +6,10 @@ from collections.abc import Callable
 import pytest
 import trio
 
-from collector.protocol import codec
-from collector.protocol.units import parse_price_e4
-from collector.recording.rederive import RederiveReport, rederive_sessions
-from collector.store.connection import open_connection
+from collector.postgres import open_connection
+from collector.protocol import _codec as codec
+from collector.protocol._units import parse_price_e4
+from collector.recording import RederiveReport, rederive_sessions
 from tests.recording.recordings import (
     DAY,
     TEXTS,

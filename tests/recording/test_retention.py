@@ -2,7 +2,7 @@
 
 import pytest
 
-from collector.store.batch import DAY_US
+from collector.storage import DAY_US
 from tests.frames import delta_text
 from tests.recording.recordings import (
     DAY,

@@ -9,8 +9,8 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from collector.recording.verify import SessionReport, verify_sessions
-from collector.store.connection import open_connection
+from collector.postgres import open_connection
+from collector.recording import SessionReport, verify_sessions
 from tests.recording.recordings import TEXTS, at, execute, write_recording
 from tests.service.harness import flow, record
 from tests.tcp_proxy import change_url
@@ -74,8 +74,7 @@ SPOILS = {
     ),
     "a lost block": ("DELETE FROM rl_raw_blocks WHERE first_frame = 1", "is missing"),
     "a ledger's count": (
-        "UPDATE rl_write_ledger SET delta_frames = delta_frames - 1, control_frames ="
-        " control_frames + 1 WHERE batch_number = 1",
+        "UPDATE rl_write_ledger SET deltas = deltas - 1, controls = controls + 1 WHERE batch_number = 1",
         "batch 1",
     ),
     "a session's count": ("UPDATE rl_orderbook_sessions SET deltas = deltas + 1", "session's counts"),

@@ -21,10 +21,10 @@ from typing_extensions import override
 
 from collector.app import run_service
 from collector.config import Settings, read_settings
-from collector.recording.verify import verify_sessions
-from collector.simulator.server import Simulator, SimulatorSettings, open_simulator
-from collector.store.connection import open_connection
-from collector.store.rawblock import decode_block
+from collector.postgres import open_connection
+from collector.rawblocks import decode_block
+from collector.recording import verify_sessions
+from collector.simulator import Simulator, SimulatorSettings, open_simulator
 
 TEST_S_MAX = 60
 """No test of the whole service may hang longer."""

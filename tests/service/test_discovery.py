@@ -4,8 +4,8 @@ import attrs
 import trio
 
 from collector.config import Settings
-from collector.simulator.floor import Market
-from collector.simulator.server import Simulator, SimulatorSettings, open_simulator
+from collector.simulator import Simulator, SimulatorSettings, open_simulator
+from collector.simulator._markets import Market
 from tests.service.harness import (
     Service,
     assert_verified,

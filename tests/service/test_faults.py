@@ -6,8 +6,8 @@ import structlog
 import trio
 
 from collector import app
-from collector.session import writer
-from collector.simulator.server import open_simulator
+from collector.session import _writer as writer
+from collector.simulator import open_simulator
 from tests.service.harness import (
     assert_verified,
     flow,

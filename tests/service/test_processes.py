@@ -135,7 +135,7 @@ def test_killed_while_spooling(tmp_path: Path, database_url: str, refusing_port:
                 time.sleep(0.05)
             collector.stop(signal.SIGKILL)
         with program("run", environ=environ) as collector:
-            collector.wait_for_line("brought in from the spool")
+            collector.wait_for_line("journal_replayed")
             assert collector.stop() == 0
     assert not list(tmp_path.glob("spool/*.spool"))
     endings = query(database_url, "SELECT status, end_reason FROM rl_orderbook_sessions ORDER BY started_us")
@@ -170,7 +170,7 @@ def test_stop_without_a_database_loses_nothing(tmp_path: Path, database_url: str
         assert collector.stop() == 0
     assert json.loads(collector.lines[-1])["event"] == last_word["event"]
     with program("run", environ=environ) as collector:
-        collector.wait_for_line("brought in from the spool")
+        collector.wait_for_line("journal_replayed")
         assert collector.stop() == 0
     assert json.loads(collector.lines[-1])["event"] == "stopped: all is in the database"
     assert list(raw_frames(database_url).values()) == sent

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from collector.simulator.floor import Published
-from collector.simulator.server import SimulatorSettings, open_simulator
+from collector.simulator import SimulatorSettings, open_simulator
+from collector.simulator._markets import Published
 from tests import independent
 from tests.service.harness import (
     assert_verified,
@@ -41,8 +41,8 @@ def assert_recorded(simulator: object, url: str) -> None:
             assert count == by_type[kind], view
         ledger = query(
             url,
-            "SELECT sum(last_frame - first_frame + 1), sum(delta_frames + snapshot_frames + trade_frames"
-            " + control_frames + stale_frames + rejected_frames), sum(delta_rows) FROM rl_write_ledger"
+            "SELECT sum(last_frame - first_frame + 1), sum(deltas + snapshots + trades"
+            " + controls + stales + rejects), sum(delta_rows) FROM rl_write_ledger"
             f" WHERE session_id = {session_id}",
         )
         assert ledger == [(len(texts), len(texts), by_type["orderbook_delta"])]

@@ -7,10 +7,10 @@ import trio
 
 from collector.app import run_service
 from collector.clock import system_clock
-from collector.protocol.audits import Pace
-from collector.protocol.tracker import HOUR_US
-from collector.session import scope
-from collector.simulator.server import Simulator, SimulatorSettings, open_simulator
+from collector.facts._tracker import HOUR_US
+from collector.session import _session as scope
+from collector.simulator import Simulator, SimulatorSettings, open_simulator
+from collector.subscriptions import Pace
 from tests.service import harness
 from tests.service.harness import (
     Service,

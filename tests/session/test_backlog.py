@@ -6,11 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from collector.protocol.facts import Fact, ReceivedFrame
-from collector.protocol.tracker import FeedTracker
-from collector.session import backlog as backlog_module
-from collector.session.backlog import Backlog
-from collector.store.batch import SessionEnding
+from collector.facts import Fact, FeedTracker, ReceivedFrame
+from collector.session import _backlog as backlog_module
+from collector.session._backlog import Backlog
+from collector.storage import SessionEnding
 from tests.frames import delta_text, received, snapshot_text
 
 END = SessionEnding(1, "closed", "recorder stopped", None)

@@ -2,9 +2,9 @@
 
 import psycopg
 
-from collector.session.records import store_records
-from collector.store.connection import open_connection
-from collector.store.keeper import apply_schema
+from collector.database import apply_schema
+from collector.markets._metadata import store_records
+from collector.postgres import open_connection
 
 
 async def test_odd_records_cost_only_themselves(database_url: str) -> None:

@@ -10,17 +10,17 @@ import trio
 from trio.testing import MockClock
 from typing_extensions import override
 
+from collector.database import PostgresSession
 from collector.errors import FeedError, FeedLost, FeedRefused
-from collector.exchange.transport import StampedText, Transport
-from collector.observe.hub import LiveHub
-from collector.observe.state import FeedPhase, FeedStatus, RecorderState, StorePhase
-from collector.session import scope
-from collector.session.backlog import BacklogFull
-from collector.session.scope import FeedEnd, SessionContext, run_session
-from collector.session.supervisor import run_supervisor
-from collector.store.connection import TrioConnection
-from collector.store.sessions import PostgresSession
-from collector.store.spool import Spool
+from collector.exchange import StampedText, Transport
+from collector.live import LiveHub
+from collector.observe import FeedPhase, FeedStatus, RecorderState, StorePhase
+from collector.postgres import TrioConnection
+from collector.session import SessionContext, run_supervisor
+from collector.session import _session as scope
+from collector.session._backlog import BacklogFull
+from collector.session._session import FeedEnd, run_session
+from collector.spool import Spool
 from tests.frames import RECEIVED_US, snapshot_text, subscribed_texts
 from tests.schedule import run_seeded
 from tests.twins import MemoryDisk

@@ -9,8 +9,9 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from collector.protocol.facts import AuditFact, FrameCounts, GapFact
-from collector.recording.derive import Derivation, RowSums, row_of
+from collector.facts import AuditFact, FrameCounts, GapFact
+from collector.recording._derivation import Derivation, RowSums
+from collector.storage import KIND_BY_FACT
 from tests.simulation.world import Kept, World
 from tests.twins import TwinSession
 
@@ -67,15 +68,15 @@ def _check_rows(session: TwinSession, sample_rate: int) -> Iterator[str]:
     has_died = session.ending is not None and session.ending.reason.startswith("recorder_died")
     recorded = RowSums()
     for fact in session.facts:
-        keyed = row_of(fact)
-        if keyed is not None:
-            recorded.add(*keyed)
+        kind = KIND_BY_FACT.get(type(fact))
+        if kind is not None:
+            recorded.add(kind, kind.values(fact))
     # One that was killed has written what it was still summing, if its feed had ended before, or has not.
     expected = derivation.finish()
     if has_died and not derivation.rows.differences(recorded):
         expected = derivation.rows
     for bucket in expected.differences(recorded):
-        yield f"{bucket.kind} rows differ from what the frames give"
+        yield f"{bucket.kind.name} rows differ from what the frames give"
 
 
 def _check_holes(session: TwinSession) -> Iterator[str]:

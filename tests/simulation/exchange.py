@@ -15,13 +15,13 @@ from typing_extensions import override
 
 from collector.clock import WallClock
 from collector.errors import FeedError, FeedLost, FeedRefused
-from collector.exchange.transport import StampedText, Transport
-from collector.simulator.exchange import Answer, ConnectionState
-from collector.simulator.faults import Faults
-from collector.simulator.floor import Floor, Outlet
-from collector.simulator.flow import Flow, FlowSettings
-from collector.simulator.playing import FlowSource, Player
-from collector.simulator.subscription import Subscription
+from collector.exchange import StampedText, Transport
+from collector.simulator._exchange import Answer, ConnectionState
+from collector.simulator._faults import Faults
+from collector.simulator._flow import Flow, FlowSettings
+from collector.simulator._markets import Floor, Outlet
+from collector.simulator._player import FlowSource, Player
+from collector.simulator._subscription import Subscription
 
 PING_S = 10.0
 

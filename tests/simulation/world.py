@@ -14,12 +14,10 @@ from typing import Final
 import trio
 from attrs import define, field, frozen
 
-from collector.observe.hub import LiveHub
-from collector.observe.state import RecorderState, SessionStats
-from collector.session.recovery import run_recovery
-from collector.session.scope import SessionContext
-from collector.session.supervisor import Tickers, run_supervisor
-from collector.store.spool import Spool
+from collector.live import LiveHub
+from collector.observe import RecorderState, SessionStats
+from collector.session import SessionContext, Tickers, run_supervisor
+from collector.spool import Spool, run_recovery
 from tests.simulation.exchange import Chances, Line, TwinExchange
 from tests.twins import MemoryDisk, TwinDatabase
 

@@ -11,7 +11,7 @@ import trio
 import trio_websocket
 
 from collector.clock import system_clock
-from collector.simulator.server import Simulator
+from collector.simulator import Simulator
 
 SECOND_NS = 1_000_000_000
 Frame = dict[str, typing.Any]

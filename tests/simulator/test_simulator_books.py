@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.simulator.books import (
+from collector.simulator._books import (
     Book,
     Depth,
     LevelChange,

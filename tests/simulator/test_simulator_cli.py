@@ -10,9 +10,9 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from collector.simulator.cli import simulate
+from collector.cli._simulate import simulate
 
-PROGRAM = "from collector.simulator.cli import simulate; simulate()"
+PROGRAM = "from collector.cli._simulate import simulate; simulate()"
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import typing
 
 import pytest
 
-from collector.simulator.books import LevelChange
-from collector.simulator.exchange import ConnectionState
-from collector.simulator.faults import Faults
-from collector.simulator.floor import Audience, Floor, Market, Published
-from collector.simulator.subscription import Subscription
+from collector.simulator._books import LevelChange
+from collector.simulator._exchange import ConnectionState
+from collector.simulator._faults import Faults
+from collector.simulator._markets import Audience, Floor, Market, Published
+from collector.simulator._subscription import Subscription
 from tests.simulator.exchange_client import delta_msg
 
 Frame = dict[str, typing.Any]

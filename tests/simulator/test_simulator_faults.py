@@ -6,7 +6,8 @@ import random
 import pytest
 
 from collector.errors import ConfigError
-from collector.simulator.faults import Fault, Faults, parse_fault, skew
+from collector.simulator import parse_fault
+from collector.simulator._faults import Fault, Faults, skew
 
 
 def faults_of(*specs: Fault | str) -> Faults:

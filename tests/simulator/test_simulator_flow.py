@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.simulator.books import DOLLAR_E4, Book, LevelChange
-from collector.simulator.flow import Flow, FlowEvent, FlowSettings, FlowTrade, render_event, rfc3339
+from collector.simulator._books import DOLLAR_E4, Book, LevelChange
+from collector.simulator._flow import Flow, FlowEvent, FlowSettings, FlowTrade, render_event, rfc3339
 
 
 def flow_of(seed: int, markets: int = 5, messages: int = 2000, rate_per_s: float = 1000.0) -> Flow:

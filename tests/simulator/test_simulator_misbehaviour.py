@@ -6,7 +6,7 @@ import pathlib
 import pytest
 import trio
 
-from collector.simulator.server import Simulator, SimulatorSettings, open_simulator
+from collector.simulator import Simulator, SimulatorSettings, open_simulator
 from tests.simulator.exchange_client import (
     Client,
     busy_frames,

@@ -5,7 +5,7 @@ import pathlib
 import httpx2
 import trio
 
-from collector.simulator.server import SimulatorSettings, open_simulator
+from collector.simulator import SimulatorSettings, open_simulator
 from tests.simulator.exchange_client import (
     Frame,
     busy_frames,

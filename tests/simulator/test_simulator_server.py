@@ -8,9 +8,9 @@ import trio
 
 from collector.clock import system_clock
 from collector.errors import ConfigError, StartError
-from collector.simulator.access import AccessKey, KeyKind
-from collector.simulator.server import SimulatorSettings, open_simulator
-from collector.simulator.tape import load_tape
+from collector.simulator import SimulatorSettings, open_simulator
+from collector.simulator._access import AccessKey, KeyKind
+from collector.simulator._tape import load_tape
 from tests.simulator.exchange_client import (
     Client,
     Frame,

@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from collector.errors import StartError
-from collector.simulator.tape import Tape, copy_msg, copy_ticker, load_tape, read_tape
+from collector.simulator._tape import Tape, copy_msg, copy_ticker, load_tape, read_tape
 from tests.simulator.exchange_client import (
     busy_frames,
     data_frame,

@@ -10,23 +10,15 @@ import psycopg
 import pytest
 import trio
 
+from collector.database import apply_schema, ensure_partitions
+from collector.database._batches import write_batch
+from collector.database._markets import fetch_market_ids
+from collector.database._sessions import close_session, open_session
 from collector.errors import StoreRejected, StoreUnavailable
-from collector.protocol.facts import Fact, FrameBatch
-from collector.protocol.tracker import FeedTracker
-from collector.store.batch import (
-    DAY_US,
-    Batch,
-    SessionEnding,
-    SessionOpening,
-    close_session,
-    ensure_partitions,
-    fetch_market_ids,
-    open_session,
-    write_batch,
-)
-from collector.store.connection import TrioConnection, open_connection
-from collector.store.keeper import apply_schema
-from collector.store.rawblock import checksum_of, decode_block
+from collector.facts import Fact, FeedTracker, FrameBatch
+from collector.postgres import TrioConnection, open_connection
+from collector.rawblocks import checksum_of, decode_block
+from collector.storage import DAY_US, Batch, SessionEnding, SessionOpening
 from tests.frames import RECEIVED_US, delta_text, received, snapshot_text, subscribed_text, trade_text
 from tests.tcp_proxy import open_proxy, server_target, through_port
 
@@ -172,8 +164,8 @@ async def test_raw_block_and_ledger_tell_the_whole_batch(database_url: str) -> N
     assert checksum == checksum_of(payload)
     assert rows(
         database_url,
-        "SELECT first_frame, last_frame, delta_frames, snapshot_frames, trade_frames, control_frames,"
-        " stale_frames, rejected_frames, delta_rows, gap_rows, reject_rows, checksum FROM rl_write_ledger",
+        "SELECT first_frame, last_frame, deltas, snapshots, trades, controls,"
+        " stales, rejects, delta_rows, gap_rows, reject_rows, checksum FROM rl_write_ledger",
     ) == [(1, 7, 3, 1, 1, 1, 0, 1, 3, 1, 1, checksum)]
     assert rows(
         database_url,

@@ -19,11 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import Jsonb
 
 from collector.errors import StoreRejected, StoreUnavailable
-from collector.store.connection import (
-    TrioConnection,
-    open_connection,
-    translate_errors,
-)
+from collector.postgres import TrioConnection, open_connection, translate_errors
 from tests.tcp_proxy import TcpProxy, change_url, connect_target, open_proxy, server_target, through_port
 
 COPY_NUMBERS = "COPY numbers FROM STDIN (FORMAT BINARY)"

@@ -12,7 +12,7 @@ import trio
 from psycopg import pq
 
 from collector.errors import StoreUnavailable
-from collector.store.connection import TrioConnection, open_connection, translate_errors
+from collector.postgres import TrioConnection, open_connection, translate_errors
 from tests.store.test_connection import (
     COPY_HEADER,
     COPY_NUMBERS,

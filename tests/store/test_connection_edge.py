@@ -4,7 +4,9 @@ import psycopg
 import pytest
 
 from collector.errors import StoreError, StoreRejected, StoreUnavailable
-from collector.store.connection import check_database_url, open_connection, redact, store_error
+from collector.postgres import check_database_url, open_connection
+from collector.postgres._errors import store_error
+from collector.postgres._urls import redact
 from tests.tcp_proxy import change_url
 
 

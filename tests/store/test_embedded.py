@@ -17,13 +17,13 @@ import pytest
 import trio
 
 from collector.errors import StartError
-from collector.store.connection import open_connection
-from collector.store.embedded import open_embedded
+from collector.postgres import open_connection
+from collector.postgres._embedded import open_embedded
 
 # Opens the server, says where, and goes on until it is killed.
 PROGRAM = """
 import sys, trio
-from collector.store.embedded import open_embedded
+from collector.postgres._embedded import open_embedded
 
 async def main():
     async with open_embedded(sys.argv[1]) as url:

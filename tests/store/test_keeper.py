@@ -8,16 +8,39 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from collector.clock import system_clock
-from collector.observe.state import StorePhase, StoreStatus
-from collector.store.batch import DAY_US, open_session
-from collector.store.connection import open_connection
-from collector.store.keeper import DAYS_AHEAD, Retention, apply_schema, run_keeper
+from collector.clock import WallClock, system_clock
+from collector.database import apply_schema
+from collector.database._sessions import open_session
+from collector.maintenance import DAYS_AHEAD, Maintenance, Retention
+from collector.observe import StorePhase, StoreStatus
+from collector.postgres import open_connection
+from collector.retry import Backoff
+from collector.storage import DAY_US
 from tests.store.test_batch import opening, rows
 
 COUNT_BY_TICKER = "SELECT market_ticker, COUNT(*) FROM rl_orderbook_snapshots GROUP BY market_ticker;"
 RECENT_BY_TICKER = """SELECT market_ticker, COUNT(*) FROM rl_orderbook_deltas
      WHERE timestamp_ms > (EXTRACT(EPOCH FROM NOW() - INTERVAL '1 hour') * 1000) GROUP BY market_ticker;"""
+
+
+def maintenance(
+    url: str,
+    status: StoreStatus,
+    ready: trio.Event,
+    *,
+    key: int = 1,
+    retention: Retention | None = None,
+    clock: WallClock = system_clock,
+) -> Maintenance:
+    return Maintenance(
+        database_url=url,
+        recorder_key=key,
+        retention=retention or Retention(),
+        status=status,
+        clock=clock,
+        backoff=Backoff(random.Random(1), 0.5, 5.0),
+        ready=ready,
+    )
 
 
 async def keep(
@@ -31,9 +54,7 @@ async def keep(
 
     async with trio.open_nursery() as nursery:
         ready = trio.Event()
-        nursery.start_soon(
-            run_keeper, url, key, retention or Retention(), status, clock, random.Random(1), ready
-        )
+        nursery.start_soon(maintenance(url, status, ready, key=key, retention=retention, clock=clock).run)
         with trio.fail_after(20):
             await ready.wait()
         nursery.cancel_scope.cancel()
@@ -158,9 +179,7 @@ async def test_database_that_is_away_is_waited_for(refusing_port: int) -> None:
     status = StoreStatus()
     url = f"postgresql://user:secret-word@127.0.0.1:{refusing_port}/none"
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(
-            run_keeper, url, 1, Retention(), status, system_clock, random.Random(1), trio.Event()
-        )
+        nursery.start_soon(maintenance(url, status, trio.Event()).run)
         with trio.fail_after(20):
             while status.phase is not StorePhase.AWAY:
                 await trio.sleep(0.01)

@@ -8,10 +8,10 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.protocol.facts import ReceivedFrame
-from collector.store.lexicon import LEXICON_BYTES_MAX, LexiconBuilder
-from collector.store.prediction import NEXT_SEQ, SAME_TIME, abridge, restore
-from collector.store.rawblock import DamagedBlock, checksum_of, decode_block, encode_block
+from collector.facts import ReceivedFrame
+from collector.rawblocks import DamagedBlock, LexiconBuilder, checksum_of, decode_block, encode_block
+from collector.rawblocks._dictionary import LEXICON_BYTES_MAX
+from collector.rawblocks._elision import NEXT_SEQ, SAME_TIME, abridge, restore
 from tests.frames import delta_text, received
 
 PIECES = st.sampled_from(

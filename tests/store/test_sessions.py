@@ -2,11 +2,10 @@
 
 from functools import partial
 
-from collector.protocol.facts import FrameCounts, ReceivedFrame
-from collector.store.batch import Batch
-from collector.store.connection import open_connection
-from collector.store.keeper import apply_schema
-from collector.store.sessions import PostgresSession
+from collector.database import PostgresSession, apply_schema
+from collector.facts import FrameCounts, ReceivedFrame
+from collector.postgres import open_connection
+from collector.storage import Batch
 from tests.frames import RECEIVED_US, delta_text
 from tests.service.harness import raw_frames
 from tests.twins import OPENING

@@ -8,19 +8,12 @@ import trio
 from trio.testing import MockClock
 
 from collector.errors import StartError
-from collector.observe.state import SpoolStatus
-from collector.protocol.facts import FrameCounts, ReceivedFrame
-from collector.protocol.tracker import FeedTracker
-from collector.store.batch import Batch, SessionEnding
-from collector.store.folder import FolderDisk, open_folder
-from collector.store.spool import (
-    Journal,
-    Spool,
-    SpoolFailed,
-    SpoolFull,
-    decode_record,
-    encode_record,
-)
+from collector.facts import FeedTracker, FrameCounts, ReceivedFrame
+from collector.observe import SpoolStatus
+from collector.spool import Journal, Spool, SpoolFailed, SpoolFull, open_folder
+from collector.spool._folder import FolderDisk
+from collector.spool._journal import decode_record, encode_record
+from collector.storage import Batch, SessionEnding
 from tests.frames import RECEIVED_US, snapshot_text
 from tests.twins import OPENING, MemoryDisk
 
@@ -148,7 +141,7 @@ async def test_full_spool_takes_nothing_and_room_is_told() -> None:
             kept += 1
     assert spool.status.is_full
     assert sum(map(len, disk.files.values())) == spool.status.bytes <= 4000
-    room = spool.room
+    room = spool.room.next
     assert len(await read_all(journal)) == kept
     assert room.is_set()
     assert not spool.status.is_full

@@ -18,13 +18,11 @@ import trio
 from attrs import define, field
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
-from collector.observe.hub import LiveHub
-from collector.observe.state import FeedPhase, FeedStatus, RecorderState, SessionStats, StorePhase
-from collector.protocol.facts import FrameBatch, ReceivedFrame
-from collector.protocol.tracker import FeedTracker
-from collector.store.connection import ConnectStore
-from collector.web.app import make_app
-from collector.web.server import serve_web
+from collector.facts import FeedTracker, FrameBatch, ReceivedFrame
+from collector.live import LiveHub
+from collector.observe import FeedPhase, FeedStatus, RecorderState, SessionStats, StorePhase
+from collector.recording import Recording
+from collector.web import make_app, serve_web
 
 NOW_US = 1_750_000_000_000_000
 TOKEN = "a-token-of-the-operator"
@@ -145,7 +143,7 @@ async def open_web(
     admin_token: str | None = TOKEN,
     flush: Callable[[], Awaitable[int]] = _flush_nothing,
     send_s_max: float = 20.0,
-    connect_store: ConnectStore | None = None,
+    recording: Recording | None = None,
     pages_folder: Path = NO_PAGES,
 ) -> AsyncGenerator[Web]:
     """Serve the app on a free port of the loopback interface."""
@@ -155,7 +153,7 @@ async def open_web(
         admin_token=admin_token,
         allowed_origins=(ORIGIN,),
         flush=flush,
-        connect_store=connect_store,
+        recording=recording,
         pages_folder=pages_folder,
     )
     shutdown = trio.Event()

@@ -6,12 +6,16 @@ from typing import Any
 import pytest
 import trio.testing
 
-from collector.protocol.tracker import FeedTracker
-from collector.store.batch import SessionEnding, close_session, write_batch
-from collector.store.connection import open_connection
-from collector.store.coverage import CoverageRows, CoverageSession, CoverageSpan
-from collector.web.coverage import CoverageDesk, coverage_data
-from collector.web.desk import Unanswered
+from collector.database import CoverageRows, CoverageSession, CoverageSpan
+from collector.database._batches import write_batch
+from collector.database._sessions import close_session
+from collector.facts import FeedTracker
+from collector.postgres import open_connection
+from collector.recording import Recording
+from collector.recording._coverage import coverage_of_markets
+from collector.storage import SessionEnding
+from collector.web._coverage import CoverageQuery, coverage_data
+from collector.web._query_cache import Unanswered
 from tests.frames import RECEIVED_US, received
 from tests.store.test_batch import TEXTS, batch_of, ready
 from tests.web.recorder import Recorder, new_recorder, open_web
@@ -35,7 +39,7 @@ async def ask(url: str, now_us: int, query: str = "") -> tuple[int, dict[str, An
     """What the page is told, over a real socket and from a real database, at a moment."""
     recorder: Recorder = new_recorder("A", "B")
     recorder.now_us = now_us
-    async with open_web(recorder, connect_store=partial(open_connection, url)) as web:
+    async with open_web(recorder, recording=Recording(partial(open_connection, url))) as web:
         answer = await web.http.get(f"/rl/coverage{query}")
     return answer.status_code, answer.json()
 
@@ -120,8 +124,8 @@ async def test_a_database_without_the_schema_is_a_503(database_url: str) -> None
 async def test_a_database_that_does_not_answer_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
     """After ten seconds the asker hears that the database has not answered; all who wait share that."""
     database = SlowAway(seconds=5000)
-    desk = CoverageDesk.at(lambda: RECEIVED_US, database.connect)
-    answers = [await desk.ask(60), await desk.ask(60, frozenset({"A"}))]
+    query = CoverageQuery.of(lambda: RECEIVED_US, Recording(database.connect))
+    answers = [await query.ask(60), await query.ask(60, frozenset({"A"}))]
     assert answers == [Unanswered("the database has not answered within 10 s")] * 2
     assert database.asked == 1
 
@@ -174,7 +178,8 @@ async def test_a_market_has_one_line_of_time(
     sessions: list[CoverageSession], spans: list[CoverageSpan], expected: Line
 ) -> None:
     """Sessions that follow each other, overlap, or lie before the window become one row of intervals."""
-    data = await coverage_data(CoverageRows(tuple(sessions), tuple(spans)), 0, 100_000)
+    rows = CoverageRows(tuple(sessions), tuple(spans))
+    data = coverage_data(await coverage_of_markets(rows, 0, 100_000), 0, 100_000)
     (market,) = data.markets
     found = [(part.from_ms, part.to_ms, part.is_exact, part.cause) for part in market.intervals]
     assert (market.market_ticker, found) == ("A", expected)

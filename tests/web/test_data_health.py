@@ -11,13 +11,15 @@ import trio
 import trio.testing
 from attrs import define
 
+from collector.database._batches import write_batch
+from collector.database._sessions import close_session
 from collector.errors import StoreUnavailable
-from collector.protocol.facts import AuditFact
-from collector.protocol.tracker import FeedTracker
-from collector.store.batch import SessionEnding, close_session, write_batch
-from collector.store.connection import TrioConnection, open_connection
-from collector.web.data_health import DataHealthDesk
-from collector.web.desk import ASK_S_MAX, KEPT_S, Desk
+from collector.facts import AuditFact, FeedTracker
+from collector.postgres import TrioConnection, open_connection
+from collector.recording import Recording
+from collector.storage import SessionEnding
+from collector.web._data_health import DataHealthQuery
+from collector.web._query_cache import ASK_S_MAX, KEPT_S, QueryCache
 from tests.frames import RECEIVED_US, delta_text, received, snapshot_text
 from tests.store.test_batch import TEXTS, batch_of, ready
 from tests.web.recorder import new_recorder, open_web
@@ -52,7 +54,7 @@ def change(url: str, statement: str) -> None:
 
 async def ask(url: str, query: str = "") -> tuple[int, dict[str, Any]]:
     """What a probe is told, over a real socket and from a real database."""
-    async with open_web(new_recorder("A"), connect_store=partial(open_connection, url)) as web:
+    async with open_web(new_recorder("A"), recording=Recording(partial(open_connection, url))) as web:
         answer = await web.http.get(f"/health/data{query}")
     return answer.status_code, answer.json()
 
@@ -214,15 +216,15 @@ class SlowAway:
 async def test_askers_share_one_question(autojump_clock: trio.testing.MockClock) -> None:
     """Many who ask at once, or within five seconds, cost the database one question."""
     database = SlowAway()
-    desk = DataHealthDesk.at(database.connect)
+    query = DataHealthQuery.of(Recording(database.connect))
     async with trio.open_nursery() as nursery:
         for _ in range(10):
-            nursery.start_soon(desk.ask, 20)
+            nursery.start_soon(query.ask, 20)
     await trio.sleep(KEPT_S - 0.1)
-    await desk.ask(20)
+    await query.ask(20)
     assert database.asked == 1
     await trio.sleep(0.2)
-    assert (await desk.ask(20)).why == "connection refused"
+    assert (await query.ask(20)).why == "connection refused"
     assert database.asked == 2
 
 
@@ -230,22 +232,18 @@ async def test_a_dear_answer_is_kept_longer(autojump_clock: trio.testing.MockClo
     """What took the database two seconds is not asked again for twenty."""
     asked: list[int] = []
 
-    async def fetch(connection: TrioConnection, number: int) -> str:
+    async def fetch(number: int) -> str:
         asked.append(number)
         await trio.sleep(2.0)
         return "dear"
 
-    @asynccontextmanager
-    async def connect() -> AsyncGenerator[TrioConnection]:
-        yield None  # type: ignore[misc]  # pyright: ignore[reportReturnType]
-
-    desk = Desk(connect, fetch)
-    assert await desk.ask(1) == "dear"
+    query = QueryCache(fetch)
+    assert await query.ask(1) == "dear"
     await trio.sleep(19.9)
-    assert await desk.ask(1) == "dear"
+    assert await query.ask(1) == "dear"
     assert asked == [1]
     await trio.sleep(0.2)
-    assert await desk.ask(1) == "dear"
+    assert await query.ask(1) == "dear"
     assert asked == [1, 1]
 
 
@@ -254,16 +252,16 @@ async def test_an_asker_who_leaves_does_not_take_the_answer_along(
 ) -> None:
     """When the first of two askers goes away in the middle, the second is answered all the same."""
     database = SlowAway()
-    desk = DataHealthDesk.at(database.connect)
+    query = DataHealthQuery.of(Recording(database.connect))
     answers: list[str] = []
 
     async def ask_patiently() -> None:
-        answers.append((await desk.ask(20)).why)
+        answers.append((await query.ask(20)).why)
 
     async with trio.open_nursery() as nursery:
         with trio.move_on_after(0.5):
             async with trio.open_nursery() as impatient:
-                impatient.start_soon(desk.ask, 20)
+                impatient.start_soon(query.ask, 20)
                 await trio.testing.wait_all_tasks_blocked()
                 nursery.start_soon(ask_patiently)
     assert answers == ["connection refused"]
@@ -272,6 +270,6 @@ async def test_an_asker_who_leaves_does_not_take_the_answer_along(
 async def test_a_database_that_does_not_answer_is_unknown(autojump_clock: trio.testing.MockClock) -> None:
     """After ten seconds the asker hears that the database has not answered."""
     began_s = trio.current_time()
-    health = await DataHealthDesk.at(SlowAway(seconds=5000).connect).ask(20)
+    health = await DataHealthQuery.of(Recording(SlowAway(seconds=5000).connect)).ask(20)
     assert trio.current_time() - began_s == pytest.approx(ASK_S_MAX, abs=0.01)
     assert (health.status, health.why) == ("unknown", "the database has not answered within 10 s")

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from collector.observe.state import FeedPhase, RecorderState, StorePhase
-from collector.web.health import assess, health_json
+from collector.observe import FeedPhase, RecorderState, StorePhase
+from collector.web._health import assess, health_json
 from tests.web.recorder import NOW_US, new_recorder, running_recorder
 
 S = 1_000_000

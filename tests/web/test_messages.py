@@ -5,11 +5,11 @@ from typing import Any, cast
 
 import pytest
 
-from collector.observe.state import FeedPhase, RecorderState, StorePhase
-from collector.protocol.facts import AuditFact, DeltaFact, FrameBatch, FrameCounts, SnapshotFact
-from collector.web.books import current_books
-from collector.web.messages import LiveMessages, connection_text
-from collector.web.stats import stats_text
+from collector.facts import AuditFact, DeltaFact, FrameBatch, FrameCounts, SnapshotFact
+from collector.observe import FeedPhase, RecorderState, StorePhase
+from collector.web._book_messages import LiveMessages, connection_text
+from collector.web._current_books import current_books
+from collector.web._stats import stats_text
 from tests.web.recorder import NOW_US, delta, new_recorder, running_recorder, snapshot
 
 

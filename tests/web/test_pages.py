@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from collector.web.pages import content_policy, load_pages
+from collector.web._pages import content_policy, load_pages
 from tests.web.recorder import ORIGIN, new_recorder, open_web
 
 SCRIPT = b"console.log('the page');"

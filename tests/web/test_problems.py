@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from collector.observe.state import FeedPhase, RecorderState, StorePhase
-from collector.protocol.facts import AuditFact, FrameBatch, FrameCounts
-from collector.web.health import assess
-from collector.web.problems import find_problems
-from collector.web.schema import Problem
+from collector.facts import AuditFact, FrameBatch, FrameCounts
+from collector.observe import FeedPhase, RecorderState, StorePhase
+from collector.web._health import assess
+from collector.web._problems import find_problems
+from collector.web._schema import Problem
 from tests.web import test_health as states
 from tests.web.recorder import NOW_US, Recorder, delta, new_recorder, running_recorder, snapshot
 

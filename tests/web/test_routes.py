@@ -8,8 +8,8 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector.errors import StoreUnavailable
-from collector.observe.state import FeedPhase
-from collector.web import app as web_app
+from collector.observe import FeedPhase
+from collector.web import _app as web_app
 from tests.web.recorder import (
     ORIGIN,
     TOKEN,

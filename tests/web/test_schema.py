@@ -9,22 +9,22 @@ from typing import Any
 import msgspec
 import pytest
 
-from collector.web.jsonschema import schema_text
-from collector.web.messages import LiveMessages, connection_text, error_text
-from collector.web.schema import LiveMessage
-from collector.web.stats import stats_text
+from collector.web._book_messages import LiveMessages, connection_text, error_text
+from collector.web._jsonschema import schema_text
+from collector.web._schema import LiveMessage
+from collector.web._stats import stats_text
 from tests.web.recorder import delta, new_recorder, running_recorder
 
 COMMITTED = Path(__file__).resolve().parents[2] / "frontend" / "schema" / "dashboard.json"
 
 
 def test_the_committed_schema_is_what_would_be_printed_now() -> None:
-    """The frontend's types are made of the file that `python -m collector.web.jsonschema` prints."""
+    """The frontend's types are made of the file that `python -m collector.web._jsonschema` prints."""
     printed = subprocess.run(
-        [sys.executable, "-m", "collector.web.jsonschema"], check=True, capture_output=True, timeout=60
+        [sys.executable, "-m", "collector.web._jsonschema"], check=True, capture_output=True, timeout=60
     )
     assert COMMITTED.read_text("utf-8") == printed.stdout.decode() == schema_text(), (
-        "run: python -m collector.web.jsonschema > frontend/schema/dashboard.json"
+        "run: python -m collector.web._jsonschema > frontend/schema/dashboard.json"
     )
 
 

@@ -12,9 +12,10 @@ import trio.testing
 from trio_websocket import ConnectionClosed
 
 from collector.errors import StartError
-from collector.web.app import WebApp, make_app
-from collector.web.connections import Sends
-from collector.web.server import GRACEFUL_S, serve_web
+from collector.web import make_app, serve_web
+from collector.web._app import WebApp
+from collector.web._connections import Sends
+from collector.web._server import GRACEFUL_S
 from tests.web.recorder import (
     WAIT_S,
     connect_deaf,

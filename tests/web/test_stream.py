@@ -8,8 +8,8 @@ import trio
 import trio.testing
 from trio_websocket import ConnectionClosed
 
-from collector.protocol.facts import ReceivedFrame
-from collector.web.server import run_stats_ticks
+from collector.facts import ReceivedFrame
+from collector.live import run_ticks
 from tests.frames import ok_text
 from tests.web.recorder import (
     NOW_US,
@@ -67,12 +67,13 @@ async def test_filters_by_stream_and_market() -> None:
         async with open_client(web.ws_url("?streams=stats")) as client:
             assert [(await client.next())[0] for _ in range(2)] == ["connection", "stats"]
             recorder.fold(session, delta("A", 3))
-            recorder.hub.publish_stats('{"type":"stats","data":{"number":2}}')
-            assert await client.next() == ("stats", {"number": 2})
+            recorder.hub.publish_stats()
+            kind, data = await client.next()
+            assert (kind, data["deltas_processed"]) == ("stats", 1)
         async with open_client(web.ws_url("?streams=orderbook&markets=B")) as client:
             kind, data = await client.next()
             assert (kind, data["markets"]) == ("connection", ["B"])
-            recorder.hub.publish_stats("{}")
+            recorder.hub.publish_stats()
             recorder.fold(session, delta("A", 4), delta("B", 5))
             assert (await client.next())[1]["market_ticker"] == "B"
 
@@ -132,7 +133,7 @@ async def test_statistics_come_each_second_and_equal_the_state() -> None:
         open_client(web.ws_url("?streams=stats")) as client,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(run_stats_ticks, recorder.state, recorder.hub)
+        nursery.start_soon(run_ticks, recorder.state, recorder.hub)
         await client.skip_to("stats")
         for seq in range(2, 12):
             recorder.fold(session, delta("A", seq))
@@ -154,7 +155,7 @@ async def test_an_ended_session_makes_its_books_unknown_for_clients() -> None:
         open_client(web.ws_url("?streams=orderbook")) as client,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(run_stats_ticks, recorder.state, recorder.hub)
+        nursery.start_soon(run_ticks, recorder.state, recorder.hub)
         assert (await client.skip_to("orderbook_snapshot"))["is_exact"] is True
         await trio.sleep(1.2)
         session.status = "closed"
@@ -224,7 +225,7 @@ async def test_trouble_with_times_is_logged_once(autojump_clock: trio.testing.Mo
     recorder.state.clock = lambda: NOW_US + round((trio.current_time() - began_s) * 1e6) + set_by_us
     with structlog.testing.capture_logs() as logs:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(run_stats_ticks, recorder.state, recorder.hub)
+            nursery.start_soon(run_ticks, recorder.state, recorder.hub)
             for second in range(200):
                 session.age_trend.note(50_000 * min(second, 100))
                 await trio.sleep(1)

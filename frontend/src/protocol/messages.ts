@@ -1,13 +1,31 @@
 // Generated from schema/dashboard.json by `npm run generate`; a test fails when it is out of date. Don't edit.
 
 /**
- * Everything that the dashboard reads. Printed by python -m collector.web.jsonschema.
+ * Everything that the dashboard reads. Printed by python -m collector.web._jsonschema.
  */
 export type Dashboard = LiveMessage | SeriesData | CoverageData | DataHealthData | ErrorAnswer;
 /**
  * Whatever the live stream sends.
  */
 export type LiveMessage = ConnectionMessage | SnapshotMessage | DeltaMessage | StatsMessage | ErrorMessage;
+/**
+ * Why a book is not known to be the exchange's own. The value is what tables, JSON and logs hold.
+ *
+ * Causes of gaps become rows of `rl_orderbook_gaps`; the last three are states of a book without a gap.
+ */
+export type Cause =
+  | "after_end"
+  | "audit_mismatch"
+  | "buffer_overflow"
+  | "channel_error"
+  | "negative_level"
+  | "no_snapshot_yet"
+  | "not_recorded_yet"
+  | "reject"
+  | "sequence"
+  | "session_ended"
+  | "unfollowed"
+  | "unsubscribed";
 /**
  * Whether PostgreSQL takes what is written.
  */
@@ -74,7 +92,7 @@ export interface BookData {
    * A time in milliseconds since 1970 UTC.
    */
   timestamp_ms: number;
-  unknown_cause: string | null;
+  unknown_cause: Cause | null;
   /**
    * Contracts by price in cents, as in {45.5: 100}.
    */
@@ -278,7 +296,7 @@ export interface Problem {
   advice: string;
   detail: string;
   id: string;
-  is_over?: boolean;
+  is_over: boolean;
   level: "degraded" | "failed" | "notice";
   since_ms: number | null;
   title: string;
@@ -310,7 +328,7 @@ export interface AuditData {
  * books of the subscription are concerned.
  */
 export interface GapData {
-  cause: string;
+  cause: Cause;
   /**
    * A time, as in 2025-01-01T00:00:00.000Z.
    */
@@ -354,7 +372,7 @@ export interface SessionData {
   is_safe: boolean;
   key: string;
   queued: number;
-  received: FrameCountsData;
+  received: FrameCounts;
   rows_written: number;
   started: string | null;
   status: "active" | "closed" | "error";
@@ -363,9 +381,12 @@ export interface SessionData {
   write_ms_max: number | null;
 }
 /**
- * Frames by what became of them; every frame is in exactly one of the counts.
+ * Number of frames by kind. Every frame is in exactly one of the counts.
+ *
+ * The names are also those of the columns in `rl_write_ledger` and `rl_orderbook_sessions`, and of the keys
+ * in every JSON: see FRAME_COUNTS.
  */
-export interface FrameCountsData {
+export interface FrameCounts {
   controls: number;
   deltas: number;
   rejects: number;
@@ -502,7 +523,7 @@ export interface AuditsData {
   mismatches: number;
 }
 /**
- * Frames of a session by what became of them, and its gaps.
+ * Frames of a session by kind, and its gaps.
  */
 export interface DataCountsData {
   controls: number;

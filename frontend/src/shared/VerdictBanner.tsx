@@ -113,7 +113,7 @@ interface ProblemItemProps {
 }
 
 function ProblemItem({ problem, nowMs, isStale, httpUrl }: ProblemItemProps) {
-  const { level, title, detail, advice, since_ms: sinceMs, is_over: isOver = false } = problem;
+  const { level, title, detail, advice, since_ms: sinceMs, is_over: isOver } = problem;
   return (
     <li className={`problem problem-${level}`}>
       <Icon name={level} />

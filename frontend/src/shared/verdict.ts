@@ -99,7 +99,7 @@ function judgeRecorder(stats: StatsData): Omit<Verdict, "numbersAtMs"> {
 
 /** The worst problem of a level that lasts; a fault that is over is not still so. */
 function sinceWorst(problems: readonly Problem[], level: Problem["level"]): number | null {
-  return problems.find((problem) => problem.level === level && problem.is_over !== true)?.since_ms ?? null;
+  return problems.find((problem) => problem.level === level && !problem.is_over)?.since_ms ?? null;
 }
 
 /** What stands in for the database, where that is the worst there is; null where something else is wrong. */
@@ -149,5 +149,6 @@ function connectionProblem(link: LinkState, sinceMs: number | null): Problem {
       ? "Check the service’s load and its log."
       : "The page tries again by itself. If that does not help, check that the service runs, and the way to it.",
     since_ms: sinceMs,
+    is_over: false,
   };
 }

@@ -37,8 +37,8 @@ describe("a market", () => {
   });
 
   it("says why its book is not the exchange's", () => {
-    store.snapshot(makeSnapshot({ is_exact: false, unknown_cause: "sequence_gap" }));
-    expect(book()).toMatchObject({ hasSnapshot: true, isExact: false, unknownCause: "sequence_gap" });
+    store.snapshot(makeSnapshot({ is_exact: false, unknown_cause: "sequence" }));
+    expect(book()).toMatchObject({ hasSnapshot: true, isExact: false, unknownCause: "sequence" });
   });
 
   it("that comes up later is listed too", () => {

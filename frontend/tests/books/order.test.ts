@@ -18,7 +18,7 @@ function makeBook(ticker: string, change: Parameters<typeof makeSnapshot>[0] | n
 
 const books = [
   makeBook("KXB-2", { yes_bids: { "30": 5 }, no_bids: { "60": 1 } }, 3),
-  makeBook("KXA-1", { yes_bids: { "50.5": 5 }, no_bids: { "49": 1 }, is_exact: false, unknown_cause: "sequence_gap" }),
+  makeBook("KXA-1", { yes_bids: { "50.5": 5 }, no_bids: { "49": 1 }, is_exact: false, unknown_cause: "sequence" }),
   makeBook("KXC-3", null),
   makeBook("KXD-4", { yes_bids: { "10": 900 }, no_bids: {} }, 1),
 ];

@@ -38,7 +38,7 @@ beforeEach(() => {
   store.connected({ markets: ["KXA-1", "KXB-2", "KXC-3"], status: "connected", version: "1" });
   store.snapshot(makeSnapshot({ market_ticker: "KXA-1", timestamp_ms: NOON_MS - 5_000 }));
   store.snapshot(
-    makeSnapshot({ market_ticker: "KXB-2", yes_bids: { "60.5": 10 }, is_exact: false, unknown_cause: "sequence_gap" }),
+    makeSnapshot({ market_ticker: "KXB-2", yes_bids: { "60.5": 10 }, is_exact: false, unknown_cause: "sequence" }),
   );
   render(
     <OrderbooksPage
@@ -87,7 +87,7 @@ it("lists every market with its best prices, spread, state and last change", () 
   expect(first).toHaveTextContent("KXA-1");
   expect(first).toHaveTextContent("exact");
   expect(cells(first, "gridcell")).toEqual(["exact", "45", "55", "10", "500", "1", "5 s"]);
-  expect(second).toHaveTextContent("sequence gap");
+  expect(second).toHaveTextContent("messages missing");
   expect(third).toHaveTextContent("no snapshot yet");
 });
 

@@ -246,7 +246,7 @@ it("tells sessions with their ends and reasons, gaps and rejects", async () => {
     recent_gaps: [
       {
         detected: iso(NOON_MS),
-        cause: "sequence_gap",
+        cause: "sequence",
         market_ticker: "KXA-1",
         sid: 1,
         expected: 10,

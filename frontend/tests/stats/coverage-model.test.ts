@@ -23,17 +23,17 @@ describe("coverage", () => {
   it("lists the market with the most unknown time first", () => {
     const { strips } = view({
       GOOD: [interval(0, CELLS)],
-      BAD: [interval(0, 60), interval(60, CELLS, "sequence_gap")],
+      BAD: [interval(0, 60), interval(60, CELLS, "sequence")],
       POOR: [interval(0, 100), interval(100, CELLS, "session_ended")],
     });
     expect(strips.map((strip) => strip.ticker)).toEqual(["BAD", "POOR", "GOOD"]);
-    expect(strips[0]).toMatchObject({ exactShare: 0.5, unknownMs: 60_000, mainCause: "sequence_gap" });
+    expect(strips[0]).toMatchObject({ exactShare: 0.5, unknownMs: 60_000, mainCause: "sequence" });
   });
 
   it("has each cell's shares of time, and nothing where nothing was recorded", () => {
     const [strip] = view({
       OTHER: [interval(0, CELLS)],
-      M: [interval(20, 50.25), interval(50.25, 50.5, "sequence_gap"), interval(50.5, CELLS)],
+      M: [interval(20, 50.25), interval(50.25, 50.5, "sequence"), interval(50.5, CELLS)],
     }).strips;
     expect(strip?.ticker).toBe("M");
     expect(strip?.cells.exact[19]).toBe(0);

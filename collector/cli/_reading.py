@@ -1,0 +1,140 @@
+"""The commands that read a recording back: `verify`, `book`, `rederive`."""
+
+import json
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+import click
+
+from collector.cli._exit import refuse, run_to_exit
+from collector.clock import system_clock
+from collector.config import read_database_url
+from collector.errors import ConfigError
+from collector.observe import set_up_logs
+
+if TYPE_CHECKING:
+    from collector.postgres import TrioConnection
+
+_T = TypeVar("_T")
+
+
+@click.command()
+@click.option("--session", "session_id", type=click.IntRange(1), help="One session; without it, all.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object for each session, a line each.")
+def verify(session_id: int | None, as_json: bool) -> None:
+    """Prove the recording in DATABASE_URL complete and consistent, or say where it is not (exit status 1)."""
+    set_up_logs("INFO", None)
+    from collector.recording import SessionReport, verify_sessions
+
+    def print_report(report: SessionReport) -> None:
+        _end_progress()
+        if as_json:
+            click.echo(json.dumps({**attrs.asdict(report), "is_good": report.is_good}))
+            return
+        verdict = "good" if report.is_good else "NOT GOOD"
+        click.echo(
+            f"session {report.session_id} ({report.status}): {verdict}; {report.frames} frames in"
+            f" {report.batches} batches, {report.gaps} recorded gaps"
+        )
+        for line in (*report.notes, *report.findings):
+            click.echo(f"  {line}")
+
+    reports = _read_database(
+        lambda connection: verify_sessions(connection, session_id, print_report, _show_progress)
+    )
+    _report_none(session_id, reports)
+    sys.exit(0 if reports and all(report.is_good for report in reports) else 1)
+
+
+@click.command()
+@click.argument("ticker")
+@click.option("--at", "at", required=True, metavar="TIME",
+              help="RFC 3339 with its offset, whole ms or µs since 1970, or now: the newest.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON object; prices and sizes as in the tables.")
+def book(ticker: str, at: str, as_json: bool) -> None:
+    """
+    Rebuild the book of a market at an instant from the recording in DATABASE_URL.
+
+    Exit status 0 also for a book that is UNKNOWN, which the text and is_exact in the JSON say; 1 when there
+    is none.
+    """
+    set_up_logs("INFO", None)
+    from collector.recording import book_as_json, book_lines, parse_instant, rebuild_book
+
+    try:
+        at_us = parse_instant(at, system_clock())
+    except ValueError as error:
+        raise click.BadParameter(f"{at[:60]!r}: {error}", param_hint="'--at'") from error
+    rebuilt = _read_database(
+        lambda connection: rebuild_book(connection, ticker, at_us, is_newest=at == "now")
+    )
+    for line in [json.dumps(book_as_json(rebuilt))] if as_json else book_lines(rebuilt):
+        click.echo(line)
+
+
+@click.command()
+@click.option("--session", "session_id", type=click.IntRange(1), help="One session; without it, all.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Only tell the difference; replace nothing.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object for each session, a line each.")
+def rederive(session_id: int | None, is_dry: bool, as_json: bool) -> None:
+    """
+    Put rows anew from raw frames into the place of those in DATABASE_URL, and tell the difference.
+
+    Exit status 1 when a session was refused: it is still being recorded, or raw frames are missing.
+    """
+    set_up_logs("INFO", None)
+    from collector.recording import RederiveReport, rederive_lines, rederive_sessions
+
+    def print_report(report: RederiveReport) -> None:
+        _end_progress()
+        json_line = json.dumps({**attrs.asdict(report), "is_different": report.is_different})
+        for line in [json_line] if as_json else rederive_lines(report):
+            click.echo(line)
+
+    reports = _read_database(
+        lambda connection: rederive_sessions(
+            connection, session_id, print_report, _show_progress, is_dry=is_dry
+        )
+    )
+    _report_none(session_id, reports)
+    sys.exit(1 if any(report.refusal for report in reports) else 0)
+
+
+def _read_database(work: Callable[["TrioConnection"], Awaitable[_T]]) -> _T:
+    """Run something on a connection to DATABASE_URL."""
+    try:
+        database_url = read_database_url()
+    except ConfigError as error:
+        refuse(error)
+
+    async def run() -> _T:
+        from collector.postgres import open_connection, open_database
+
+        async with open_database(database_url, create=False) as url, open_connection(url) as connection:
+            return await work(connection)
+
+    return run_to_exit(run)
+
+
+def _report_none(session_id: int | None, reports: Sequence[object]) -> None:
+    """Say so where there is no session at all; one that was asked for and is not there is an error."""
+    if reports:
+        return
+    if session_id is None:
+        click.echo("collector: the database holds no sessions yet", err=True)
+        return
+    click.echo(f"collector: there is no session {session_id}", err=True)
+    sys.exit(1)
+
+
+def _show_progress(session_id: int, done: int, batches: int) -> None:
+    """On a terminal, how far the present session is."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\033[Ksession {session_id}: batch {done} of {batches}", nl=False, err=True)
+
+
+def _end_progress() -> None:
+    if sys.stderr.isatty():
+        click.echo("\r\033[K", nl=False, err=True)

@@ -1,0 +1,67 @@
+"""
+All SQL of this program: what is written to the database and what is read from it.
+
+Starts no task. Reads no clock.
+
+- `_schema`, `_partitions`: the schema, and the partitions of days.
+- `_sessions`, `_markets`: their rows. `_batches`, `_ledger`, `_copy`: a batch in one transaction.
+- `_session_store`: a session's batches, over one connection after another.
+- `_transactions`: read-only transactions and pages. `_recorded`, `_book_rows`, `_coverage`,
+  `_session_summary`: reading.
+- `_replacement`: new rows in place of a session's old ones.
+"""
+
+from collector.database._book_rows import (
+    fetch_changes,
+    fetch_excuses,
+    fetch_first_start,
+    fetch_market_names,
+    fetch_newest_message,
+    fetch_newest_snapshot,
+    fetch_recording_sessions,
+    fetch_unknown_cause,
+    open_book_rows,
+)
+from collector.database._coverage import CoverageRows, CoverageSession, CoverageSpan, fetch_coverage
+from collector.database._markets import store_market_record
+from collector.database._partitions import drop_partitions, ensure_partitions, fetch_first_day
+from collector.database._recorded import fetch_batch_rows, fetch_session_rows, open_row_pages
+from collector.database._replacement import KindDifference, Replacement
+from collector.database._schema import apply_schema, is_schema_applied
+from collector.database._session_store import PostgresSession
+from collector.database._session_summary import fetch_session_summaries
+from collector.database._sessions import close_orphans, take_recorder_lock
+from collector.database._transactions import Pages, read_only
+
+__all__ = [
+    "CoverageRows",
+    "CoverageSession",
+    "CoverageSpan",
+    "KindDifference",
+    "Pages",
+    "PostgresSession",
+    "Replacement",
+    "apply_schema",
+    "close_orphans",
+    "drop_partitions",
+    "ensure_partitions",
+    "fetch_batch_rows",
+    "fetch_changes",
+    "fetch_coverage",
+    "fetch_excuses",
+    "fetch_first_day",
+    "fetch_first_start",
+    "fetch_market_names",
+    "fetch_newest_message",
+    "fetch_newest_snapshot",
+    "fetch_recording_sessions",
+    "fetch_session_rows",
+    "fetch_session_summaries",
+    "fetch_unknown_cause",
+    "is_schema_applied",
+    "open_book_rows",
+    "open_row_pages",
+    "read_only",
+    "store_market_record",
+    "take_recorder_lock",
+]

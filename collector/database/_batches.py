@@ -1,0 +1,69 @@
+"""
+How a batch is written.
+
+A batch is one transaction. Its ledger row is inserted first: when there is one already, a transaction whose
+answer was lost has committed, and nothing is written again. A transaction that is still being committed makes
+the insert wait for its outcome, so the ledger's answer is right at any moment.
+"""
+
+from collector.database._copy import copy_rows
+from collector.database._ledger import enter_ledger
+from collector.database._sessions import add_joined_markets, count_batch
+from collector.postgres import TrioConnection, translate_errors
+from collector.rawblocks import Lexicon, checksum_of, encode_block
+from collector.storage import GAP, RAW_BLOCK, Batch, MarketIds
+
+
+async def fetch_last_lexicon(connection: TrioConnection, session_id: int) -> int:
+    """The highest number of a session's dictionaries; 0 when it has none."""
+    with translate_errors():
+        cursor = await connection.execute(
+            "SELECT COALESCE(max(lexicon_number), 0) FROM rl_raw_lexicons WHERE session_id = %s",
+            (session_id,),
+        )
+        row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def write_batch(
+    connection: TrioConnection,
+    session_id: int,
+    batch: Batch,
+    market_ids: MarketIds,
+    lexicon: Lexicon = Lexicon(),  # noqa: B008 - frozen
+    *,
+    is_lexicon_stored: bool = False,
+) -> bool:
+    """
+    Write a batch, whole or not at all, with the dictionary of its block unless that is stored already.
+
+    Returns False when the batch was in the database already. Cancelled, or cut off, at any place, it is in or
+    it is not: call again with the same batch to be sure. Raises StoreUnavailable, after which the same call
+    is due again, and StoreRejected.
+    """
+    block = encode_block(batch.frames, lexicon) if batch.frames else None
+    rows = batch.rows
+    row_counts = tuple(len(facts) for facts in rows.values())
+    checksum = checksum_of(b"") if block is None else block.checksum
+    with translate_errors():
+        async with connection.transaction():
+            if not await enter_ledger(connection, session_id, batch, row_counts, checksum):
+                return False
+            for kind, facts in rows.items():
+                await copy_rows(connection, kind, facts, session_id=session_id, market_ids=market_ids)
+            if block is not None:
+                if lexicon.number and not is_lexicon_stored:
+                    await _insert_lexicon(connection, session_id, lexicon)
+                await copy_rows(connection, RAW_BLOCK, [block], session_id=session_id, market_ids={})
+            await add_joined_markets(connection, session_id, batch.facts)
+            await count_batch(connection, session_id, batch, len(rows[GAP]))
+    return True
+
+
+async def _insert_lexicon(connection: TrioConnection, session_id: int, lexicon: Lexicon) -> None:
+    await connection.execute(
+        "INSERT INTO rl_raw_lexicons (session_id, lexicon_number, content) VALUES (%s, %s, %s)"
+        " ON CONFLICT DO NOTHING",
+        (session_id, lexicon.number, lexicon.content),
+    )

@@ -1,0 +1,286 @@
+"""
+A Transport on trio-websocket.
+
+One task, the reader, lives in a nursery of the connection and is cancelled with it. It takes frames from the
+library as they come, stamps them, and puts them into a bounded memory channel, so that the socket is read
+and pings are answered whatever the session is busy with. Only when the channel is full the reader waits, and
+with it the exchange, which says so by error 25.
+
+What the library needs to be told (found by trying, see docs/decisions): its connect timeout does not protect
+against a silent peer, so the whole handshake stands under a scope of ours; sizes and timeouts are passed
+explicitly; it does not tell of pings, so the stream under it notes every arrival of bytes.
+"""
+
+import ssl
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import cast
+from urllib.parse import urlsplit
+
+import certifi
+import trio
+from attrs import define, field
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionRejected,
+    HandshakeError,
+    WebSocketConnection,
+    wrap_client_stream,
+)
+from typing_extensions import override
+from wsproto.utilities import LocalProtocolError
+
+from collector.clock import WallClock
+from collector.errors import FeedError, FeedLost, FeedRefused, leaves_of
+from collector.exchange._transport import SIMULATED_HEADER, StampedText, Transport
+
+CONNECT_S_MAX = 15.0
+CLOSE_S_MAX = 2.0
+REJECTION_S = 0.5
+"""An answer that says no may be followed by a close at once: so long the library gets to read it."""
+SEND_S_MAX = 10.0
+MESSAGE_BYTES_MAX = 64 * 2**20
+"""The exchange's own limit; an acknowledgement that lists all markets can be megabytes long."""
+RECEIVE_BYTES = 2**16
+LIBRARY_QUEUE_FRAMES = 256
+ARRIVED_FRAMES_MAX = 50_000
+"""Some seconds of the busiest flow seen (6,703 frames in one second), some 15 MB."""
+BATCH_FRAMES_MAX = 1000
+"""What the next task folds in one step: under 10 ms at less than 10 µs a frame."""
+GATHER_S = 0.002
+"""How long a lone frame waits for company: a hop between tasks costs more than the work on one frame."""
+REFUSAL_TEXT_MAX = 300
+TOO_MANY_REQUESTS_S = 5.0
+"""The exchange sends no Retry-After; its token buckets refill within three seconds."""
+
+
+@asynccontextmanager
+async def open_websocket(
+    url: str, sign: Callable[[], Mapping[str, str]], clock: WallClock
+) -> AsyncGenerator["WebSocketTransport"]:
+    """
+    Connect, and close in the end, both in bounded time.
+
+    `sign` makes the headers; it is called when TCP and TLS stand, since a signature is good for seconds only.
+
+    Raises:
+        FeedRefused: the handshake was answered with 401, 403 or another client error.
+        FeedLost: anything else that ends a connection, also out of the body.
+    """
+    is_closing = False
+    with trio.fail_after(CONNECT_S_MAX) as connecting:
+        stream = ObservedStream(await _open_stream(url))
+        try:
+            async with trio.open_nursery() as nursery:
+                connection = await _shake_hands(nursery, stream, url, sign())
+                connecting.deadline = float("inf")
+                transport = WebSocketTransport(connection, stream, clock)
+                nursery.start_soon(transport.read, name="reader")
+                try:
+                    yield transport
+                finally:
+                    is_closing = True
+                    with trio.move_on_after(CLOSE_S_MAX, shield=True):
+                        await connection.aclose()
+                    nursery.cancel_scope.cancel(reason="connection closed")
+        except* LocalProtocolError:
+            # A ping that crosses our close frame on the wire: the library tries to answer it, and may not.
+            if not is_closing:
+                raise
+        finally:
+            with trio.move_on_after(CLOSE_S_MAX, shield=True):
+                await trio.aclose_forcefully(stream)
+
+
+@asynccontextmanager
+async def open_transport(
+    url: str, sign: Callable[[], Mapping[str, str]], clock: WallClock
+) -> AsyncGenerator["WebSocketTransport"]:
+    """`open_websocket` with the network's and the library's errors turned into FeedError."""
+    try:
+        async with open_websocket(url, sign, clock) as transport:
+            yield transport
+    except* trio.TooSlowError as group:
+        raise FeedLost(f"no connection within {CONNECT_S_MAX:g} s") from group
+    except* ConnectionRejected as group:
+        raise _refusal(cast("ConnectionRejected", leaves_of(group)[0])) from group
+    except* (HandshakeError, ConnectionClosed) as group:
+        raise FeedLost(f"handshake failed: {leaves_of(group)[0]}"[:REFUSAL_TEXT_MAX]) from group
+    except* (OSError, ssl.SSLError, trio.BrokenResourceError) as group:
+        raise FeedLost(f"network: {leaves_of(group)[0]}"[:REFUSAL_TEXT_MAX]) from group
+
+
+@define(eq=False)
+class ObservedStream(trio.abc.Stream):
+    """A byte stream that notes when bytes last came in, and that no more will come."""
+
+    _stream: trio.abc.Stream
+    last_activity_s: float = float("-inf")
+    ended: trio.Event = field(factory=trio.Event)
+
+    @override
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        except trio.BrokenResourceError:
+            self.ended.set()
+            raise
+        if data:
+            self.last_activity_s = trio.current_time()
+        else:
+            self.ended.set()
+        return data
+
+    @override
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    @override
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    @override
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class WebSocketTransport(Transport):
+    """A Transport on an open WebSocket connection."""
+
+    def __init__(self, connection: WebSocketConnection, stream: ObservedStream, clock: WallClock) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._clock = clock
+        self._frames_out, self._frames_in = trio.open_memory_channel[StampedText](ARRIVED_FRAMES_MAX)
+
+    @property
+    @override
+    def last_activity_s(self) -> float:
+        return self._stream.last_activity_s
+
+    @property
+    @override
+    def is_simulated(self) -> bool:
+        return any(name == SIMULATED_HEADER for name, _ in self._connection.handshake_headers)
+
+    async def read(self) -> None:
+        """The reader: stamp frames and put them into the channel until the connection is gone."""
+        with self._frames_out:
+            while True:
+                try:
+                    message = await self._connection.get_message()
+                except ConnectionClosed:
+                    return
+                if isinstance(message, bytes):
+                    # The exchange sends text only; whatever this is, it is kept and rejected.
+                    message = message.decode(errors="backslashreplace")
+                stamped = (self._clock(), message)
+                try:
+                    self._frames_out.send_nowait(stamped)
+                except trio.WouldBlock:
+                    await self._frames_out.send(stamped)
+
+    @override
+    async def receive(self) -> Sequence[StampedText]:
+        if self._frames_in.statistics().current_buffer_used < BATCH_FRAMES_MAX:
+            await trio.sleep(GATHER_S)
+        batch = self.take_nowait()
+        if batch:
+            return batch
+        try:
+            first = await self._frames_in.receive()
+        except trio.EndOfChannel:
+            raise self._loss() from None
+        return [first, *self.take_nowait(BATCH_FRAMES_MAX - 1)]
+
+    @override
+    def take_nowait(self, frames_max: int = BATCH_FRAMES_MAX) -> list[StampedText]:
+        batch: list[StampedText] = []
+        while len(batch) < frames_max:
+            try:
+                batch.append(self._frames_in.receive_nowait())
+            except (trio.WouldBlock, trio.EndOfChannel):
+                break
+        return batch
+
+    @override
+    async def send(self, text: str) -> None:
+        try:
+            with trio.fail_after(SEND_S_MAX):
+                await self._connection.send_message(text)
+        except trio.TooSlowError as error:
+            raise FeedLost(f"a command could not be sent within {SEND_S_MAX:g} s") from error
+        except ConnectionClosed as error:
+            raise self._loss() from error
+
+    def _loss(self) -> FeedLost:
+        closed = self._connection.closed
+        if closed is None or closed.code == 1006:
+            return FeedLost("connection lost without a closing handshake", close_code=1006)
+        reason = f"closed by the exchange with {closed.code} {closed.reason or closed.name}"
+        return FeedLost(reason[:REFUSAL_TEXT_MAX], close_code=closed.code)
+
+
+async def _open_stream(url: str) -> trio.abc.Stream:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    is_tls = parts.scheme == "wss"
+    stream = await trio.open_tcp_stream(host, parts.port or (443 if is_tls else 80))
+    if not is_tls:
+        return stream
+    secured = trio.SSLStream(stream, _tls_context(), server_hostname=host, https_compatible=True)
+    try:
+        await secured.do_handshake()
+    except BaseException:
+        with trio.move_on_after(CLOSE_S_MAX, shield=True):
+            await trio.aclose_forcefully(stream)
+        raise
+    return secured
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    """The machine's own certificates, and a bundle for machines that have none. Made once: it takes 36 ms."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(cafile=certifi.where())
+    return context
+
+
+async def _shake_hands(
+    nursery: trio.Nursery, stream: ObservedStream, url: str, headers: Mapping[str, str]
+) -> WebSocketConnection:
+    parts = urlsplit(url)
+    # The library names two concrete stream types where it only uses what every stream has.
+    any_stream = cast("trio.SocketStream", stream)
+    async with trio.open_nursery() as racing:
+        racing.start_soon(_give_up_on_hangup, stream)
+        connection = await wrap_client_stream(
+            nursery,
+            any_stream,
+            parts.netloc.rpartition("@")[2],
+            parts.path or "/",
+            extra_headers=[(name.encode(), value.encode()) for name, value in headers.items()],
+            message_queue_size=LIBRARY_QUEUE_FRAMES,
+            max_message_size=MESSAGE_BYTES_MAX,
+            receive_buffer_size=RECEIVE_BYTES,
+        )
+        racing.cancel_scope.cancel(reason="the handshake is done")
+    return connection
+
+
+async def _give_up_on_hangup(stream: ObservedStream) -> None:
+    """The library waits on for a handshake whose connection is closed already."""
+    await stream.ended.wait()
+    await trio.sleep(REJECTION_S)
+    raise FeedLost("the exchange hung up in the handshake")
+
+
+def _refusal(rejected: ConnectionRejected) -> FeedError:
+    """What an HTTP answer to the handshake means: a client error is for good, all else for now."""
+    status = rejected.status_code
+    body = " ".join((rejected.body or b"").decode(errors="replace").split())[:REFUSAL_TEXT_MAX]
+    if status == 429 or status >= 500 or status < 400:
+        retry_after_s = TOO_MANY_REQUESTS_S if status == 429 else 0.0
+        return FeedLost(f"handshake answered with HTTP {status} {body}".strip(), retry_after_s=retry_after_s)
+    return FeedRefused(status, body or "no reason given")

@@ -1,0 +1,56 @@
+"""
+What received frames mean for the recording: facts, in the order of the frames.
+
+Pure. Does not know PostgreSQL. Reads no clock. Starts no task.
+
+Live recording, reading back and the tests use the same code: the same frames always give the same facts.
+
+- `_facts`: the facts that become rows, statistics and the live stream. `_causes`: why a book is not exact.
+- `_sequence`: the counter of one subscription. `_order_book`: the book of one market.
+- `_tracker`: frames to facts, for one connection. `_downsampling`: fewer rows that still fold to the true
+  book.
+"""
+
+from collector.facts._causes import Cause
+from collector.facts._downsampling import Thinner
+from collector.facts._facts import (
+    FRAME_COUNTS,
+    AuditFact,
+    DeltaFact,
+    EventFact,
+    Fact,
+    FrameBatch,
+    FrameCounts,
+    GapFact,
+    ReceivedFrame,
+    RejectFact,
+    ReplyFact,
+    SnapshotFact,
+    TradeFact,
+)
+from collector.facts._order_book import asks_of, digest_levels
+from collector.facts._sequence import SequenceChain
+from collector.facts._tracker import FeedTracker, MarketState
+
+__all__ = [
+    "FRAME_COUNTS",
+    "AuditFact",
+    "Cause",
+    "DeltaFact",
+    "EventFact",
+    "Fact",
+    "FeedTracker",
+    "FrameBatch",
+    "FrameCounts",
+    "GapFact",
+    "MarketState",
+    "ReceivedFrame",
+    "RejectFact",
+    "ReplyFact",
+    "SequenceChain",
+    "SnapshotFact",
+    "Thinner",
+    "TradeFact",
+    "asks_of",
+    "digest_levels",
+]

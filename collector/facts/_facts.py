@@ -1,0 +1,214 @@
+"""
+What a frame means for the recording: the facts that become rows, statistics and the live stream.
+
+Receive times are microseconds since 1970 UTC by the recorder's clock, frame numbers count a session's text
+frames from 1.
+"""
+
+from operator import add
+from typing import Final, Literal, TypeAlias
+
+from attrs import fields, frozen
+
+from collector.facts._causes import Cause
+from collector.protocol import Levels, Message, Side
+
+Action = Literal["add", "update", "remove"]
+Origin = Literal["initial", "requested", "unsolicited", "checkpoint"]
+
+
+@frozen
+class ReceivedFrame:
+    """One text frame, stamped before anything else happened to it."""
+
+    number: int
+    received_us: int
+    text: str
+
+
+@frozen
+class DeltaFact:
+    """A level has changed. Sizes before and after are those of the book as this recorder folds it."""
+
+    market_ticker: str
+    sequence_number: int
+    timestamp_ms: int | None
+    received_us: int
+    side: Side
+    price_e4: int
+    delta_e2: int
+    old_size_e2: int
+
+    @property
+    def new_size_e2(self) -> int:
+        """The size after the change."""
+        return self.old_size_e2 + self.delta_e2
+
+    @property
+    def is_yes(self) -> bool:
+        """Whether the level is a bid on YES."""
+        return self.side == "yes"
+
+    @property
+    def action(self) -> Action:
+        """What became of the level."""
+        if self.new_size_e2 == 0:
+            return "remove"
+        return "add" if self.old_size_e2 == 0 else "update"
+
+
+@frozen
+class SnapshotFact:
+    """A market's book has been replaced as a whole."""
+
+    market_ticker: str
+    sequence_number: int
+    received_us: int
+    origin: Origin
+    yes_bids: Levels
+    no_bids: Levels
+    digest: bytes
+
+
+@frozen
+class TradeFact:
+    """A trade took place."""
+
+    market_ticker: str
+    sequence_number: int | None
+    timestamp_ms: int | None
+    received_us: int
+    trade_id: str
+    taker_side: Side | None
+    price_e4: int
+    count_e2: int
+    is_block_trade: bool | None
+
+    @property
+    def is_taker_yes(self) -> bool | None:
+        """Whether the taker bought YES; None where the exchange has not said which side the taker was on."""
+        return None if self.taker_side is None else self.taker_side == "yes"
+
+
+@frozen
+class EventFact:
+    """
+    Something happened to a market as a whole: it was opened, determined, settled.
+
+    `event` is the message as JSON text, in the one form that PostgreSQL's jsonb gives back as it was.
+    """
+
+    market_ticker: str
+    sequence_number: int | None
+    timestamp_ms: int | None
+    received_us: int
+    event_type: str
+    event: str
+
+
+@frozen
+class GapFact:
+    """
+    Something is missing, and books are unknown from here on.
+
+    The numbers from `expected` up to but without `received` have no effect in the rows; `received` is None
+    when the subscription ended, and equal to `expected` when no number is missing but the content can't be
+    trusted. `market_ticker` is None when all books of the `sid` are concerned, `channel` when it was never
+    said.
+    """
+
+    sid: int
+    expected: int
+    received: int | None
+    detected_us: int
+    frame_number: int
+    cause: Cause
+    market_ticker: str | None = None
+    channel: str | None = None
+
+
+@frozen
+class AuditFact:
+    """
+    A book that was exact has been compared with the exchange's own, at the same place in the sequence.
+
+    `first_difference` is None when they are equal, else the first level that is not: `yes 4500: book 1000,
+    exchange 1200`.
+    """
+
+    market_ticker: str
+    sequence_number: int
+    received_us: int
+    is_match: bool
+    first_difference: str | None
+
+
+@frozen
+class RejectFact:
+    """A frame could not be understood. It is kept verbatim."""
+
+    frame_number: int
+    received_us: int
+    reason: str
+    text: str
+
+    @property
+    def frame(self) -> bytes:
+        """The text in UTF-8."""
+        return self.text.encode()
+
+
+@frozen
+class ReplyFact:
+    """The exchange answered a command, or spoke of a subscription."""
+
+    sid: int | None
+    command_id: int | None
+    message: Message
+
+
+Fact: TypeAlias = (
+    DeltaFact | SnapshotFact | TradeFact | EventFact | GapFact | AuditFact | RejectFact | ReplyFact
+)
+
+
+@frozen
+class FrameCounts:
+    """
+    Number of frames by kind. Every frame is in exactly one of the counts.
+
+    The names are also those of the columns in `rl_write_ledger` and `rl_orderbook_sessions`, and of the keys
+    in every JSON: see FRAME_COUNTS.
+    """
+
+    deltas: int = 0
+    snapshots: int = 0
+    trades: int = 0
+    controls: int = 0
+    stales: int = 0
+    rejects: int = 0
+
+    @property
+    def total(self) -> int:
+        """Number of all frames."""
+        return sum(self.values())
+
+    def values(self) -> tuple[int, ...]:
+        """The counts in the order of FRAME_COUNTS."""
+        return tuple(getattr(self, name) for name in FRAME_COUNTS)
+
+    def __add__(self, other: "FrameCounts") -> "FrameCounts":
+        return FrameCounts(*map(add, self.values(), other.values()))
+
+
+FRAME_COUNTS: Final[tuple[str, ...]] = tuple(count.name for count in fields(FrameCounts))
+"""Names of the counts of frames."""
+
+
+@frozen
+class FrameBatch:
+    """A run of frames without a hole, what they mean, in order, and how many there were of each kind."""
+
+    frames: tuple[ReceivedFrame, ...]
+    facts: tuple[Fact, ...]
+    counts: FrameCounts

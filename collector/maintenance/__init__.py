@@ -1,0 +1,15 @@
+"""
+Keeps the database in order: schema, partitions ahead of time, retention, sessions of dead recorders.
+
+- `_maintenance`: one task for the life of the service.
+"""
+
+from collector.maintenance._maintenance import DAYS_AHEAD, RETRY_FIRST_S, RETRY_S_MAX, Maintenance, Retention
+
+__all__ = [
+    "DAYS_AHEAD",
+    "RETRY_FIRST_S",
+    "RETRY_S_MAX",
+    "Maintenance",
+    "Retention",
+]

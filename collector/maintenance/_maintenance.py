@@ -1,0 +1,141 @@
+"""
+The maintenance task: schema, day partitions, retention, and the lock that proves that this recorder lives.
+
+One task, `Maintenance.run`, holds a direct connection for as long as the service runs, and an advisory lock
+on it. Whoever can take that lock knows that the process is gone, and closes its sessions as `error`. The task
+is the outermost one and is cancelled last.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import trio
+from attrs import define, frozen
+
+from collector.clock import WallClock
+from collector.database import (
+    apply_schema,
+    close_orphans,
+    drop_partitions,
+    ensure_partitions,
+    is_schema_applied,
+    take_recorder_lock,
+)
+from collector.errors import StoreRejected, StoreUnavailable
+from collector.observe import StorePhase, StoreStatus, get_logger
+from collector.postgres import TrioConnection, open_connection
+from collector.retry import Backoff, retry
+from collector.storage import DAY_US, KINDS, RAW_BLOCK
+
+DAYS_AHEAD: Final = 3
+"""Whole days for which partitions exist: that much time to mend what keeps new ones from being made."""
+ROUND_S: Final = 10.0
+"""Seconds between two rounds: after so many a dead recorder's sessions are closed."""
+QUERY_S_MAX: Final = 30.0
+"""Bound on one round. Its statements take milliseconds unless they wait for a lock."""
+RETRY_FIRST_S: Final = 0.5
+RETRY_S_MAX: Final = 5.0
+
+_log = get_logger("maintenance")
+
+
+@frozen
+class Retention:
+    """Whole days to keep; None keeps everything."""
+
+    rows_days: int | None = None
+    raw_days: int | None = None
+
+    def days_by_table(self) -> dict[str, int]:
+        """Partitioned tables of which partitions are dropped, with the days to keep."""
+        days = {kind.table: self.rows_days for kind in KINDS if kind.is_partitioned}
+        days[RAW_BLOCK.table] = self.raw_days
+        return {table: kept for table, kept in days.items() if kept is not None}
+
+
+@define(eq=False)
+class Maintenance:
+    """
+    Keeps the database in order. Everything may be repeated.
+
+    `ready` is set when schema and partitions are in place for the first time; `status` says how it is now.
+    """
+
+    database_url: str
+    recorder_key: int
+    retention: Retention
+    status: StoreStatus
+    clock: WallClock
+    backoff: Backoff
+    ready: trio.Event
+
+    async def run(self) -> None:
+        """Keep the database in order, and wait for it while it is unavailable; until cancelled."""
+        await retry(self._hold_connection, (StoreUnavailable, trio.TooSlowError), self._pause)
+
+    async def _hold_connection(self) -> None:
+        async with open_connection(self.database_url, application_name="collector-maintenance") as connection:
+            with trio.fail_after(QUERY_S_MAX):
+                await self._acquire_lock(connection)
+            self.backoff.reset()
+            while True:
+                with trio.fail_after(QUERY_S_MAX):
+                    await self._do_round(connection)
+                if self.status.turn(StorePhase.AVAILABLE, self.clock()):
+                    _log.info("database_available")
+                self.ready.set()
+                await trio.sleep(ROUND_S)
+
+    async def _pause(self, failure: Exception) -> None:
+        # An outage of hours is logged once, not with every try.
+        if self.status.note_away(self.clock(), str(failure)):
+            _log.warning("database_unavailable", retrying=True, reason=self.status.reason)
+        await trio.sleep(self.backoff.next_delay_s())
+
+    async def _acquire_lock(self, connection: TrioConnection) -> None:
+        if not await is_schema_applied(connection):
+            await apply_schema(connection)
+        if not await take_recorder_lock(connection, self.recorder_key):
+            # Held by our own former connection, which the server has not found dead yet.
+            raise StoreUnavailable("the lock of this process is still held by a connection that was lost")
+
+    async def _do_round(self, connection: TrioConnection) -> None:
+        for sessions in await close_orphans(connection, self.recorder_key):
+            _log.warning("closed_sessions_of_dead_recorder", sessions=sessions)
+        await self._keep_partitions(connection)
+
+    async def _keep_partitions(self, connection: TrioConnection) -> None:
+        status = self.status
+        today = self.clock() // DAY_US
+        try:
+            made = await ensure_partitions(connection, today, today + DAYS_AHEAD)
+        except (StoreRejected, StoreUnavailable) as error:
+            if connection.closed:
+                raise
+            # Today's partitions were made days ago: recording continues, and health asks for help.
+            status.partitions_missing = True
+            _log.error("partitions_not_made", reason=str(error))
+            return
+        status.partitions_missing = False
+        if made:
+            _log.info("partitions_made", count=made)
+        status.partitions_until = _date_of(today + DAYS_AHEAD)
+        for table, days in self.retention.days_by_table().items():
+            await _drop_old(connection, table, today - days)
+
+
+async def _drop_old(connection: TrioConnection, table: str, first_kept_day: int) -> None:
+    try:
+        dropped = await drop_partitions(connection, table, first_kept_day)
+    except (StoreRejected, StoreUnavailable) as error:
+        if connection.closed:
+            raise
+        # A reader holds the table, or something else depends on it: the next round tries again.
+        _log.warning("partitions_not_dropped", table=table, reason=str(error))
+        return
+    if dropped:
+        _log.info("partitions_dropped", table=table, count=dropped)
+
+
+def _date_of(day: int) -> str:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).date().isoformat()

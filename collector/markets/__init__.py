@@ -1,0 +1,18 @@
+"""
+Which markets to record, and what REST says of them.
+
+- `_universe`: chooses among the open markets. `_discovery`: finds them, in intervals.
+- `_metadata`: the REST record of each market, stored beside its recording.
+"""
+
+from collector.markets._discovery import Discovery, run_discovery
+from collector.markets._metadata import run_market_records, run_record_store
+from collector.markets._universe import Universe
+
+__all__ = [
+    "Discovery",
+    "Universe",
+    "run_discovery",
+    "run_market_records",
+    "run_record_store",
+]

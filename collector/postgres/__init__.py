@@ -1,0 +1,22 @@
+"""
+psycopg 3 on Trio: the driver. Knows nothing of our tables.
+
+- `_connection`: a connection that may be cancelled at any await. `_waiting`: the only code that waits for it.
+- `_errors`: foreign errors become ours. `_urls`: database URLs. `_embedded`: a PostgreSQL of our own in a
+  folder.
+"""
+
+from collector.postgres._connection import ConnectStore, TrioConnection, open_connection
+from collector.postgres._embedded import open_database
+from collector.postgres._errors import translate_errors
+from collector.postgres._urls import EMBEDDED_PREFIX, check_database_url
+
+__all__ = [
+    "EMBEDDED_PREFIX",
+    "ConnectStore",
+    "TrioConnection",
+    "check_database_url",
+    "open_connection",
+    "open_database",
+    "translate_errors",
+]

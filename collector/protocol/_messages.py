@@ -1,0 +1,125 @@
+"""
+What one frame says, as values.
+
+Only what a recorder needs is here; a frame's other fields stay in its raw text, which is kept verbatim.
+Shapes and error codes are those of the exchange's AsyncAPI document and of recorded frames.
+"""
+
+from typing import Final, TypeAlias
+
+from attrs import frozen
+
+from collector.protocol._units import Side
+
+BOOK_CHANNEL: Final = "orderbook_delta"
+TRADE_CHANNEL: Final = "trade"
+LIFECYCLE_CHANNEL: Final = "market_lifecycle_v2"
+
+ERROR_UNKNOWN_SUBSCRIPTION: Final = 7
+ERROR_COMMAND_TIMEOUT: Final = 18
+ERROR_MARKET_LIMIT: Final = 26
+ERROR_TOO_MANY_REQUESTS: Final = 27
+TERMINAL_ERRORS: Final = frozenset({10, 25})
+"""
+Errors after which a subscription has ended while its connection stays open: channel error, buffer overflow.
+"""
+
+Levels: TypeAlias = dict[int, int]
+"""One side of a book: price_e4 to size_e2."""
+
+
+@frozen
+class SnapshotMessage:
+    """A full book. A side that was left out on the wire is an empty side."""
+
+    market_ticker: str
+    yes_bids: Levels
+    no_bids: Levels
+
+
+@frozen
+class DeltaMessage:
+    """A signed change of what rests at one price. `timestamp_ms` is None when the exchange sent no time."""
+
+    market_ticker: str
+    side: Side
+    price_e4: int
+    delta_e2: int
+    timestamp_ms: int | None
+
+
+@frozen
+class TradeMessage:
+    """One trade; the price is that of YES. Block trades never touched the book."""
+
+    market_ticker: str
+    trade_id: str
+    taker_side: Side | None
+    price_e4: int
+    count_e2: int
+    is_block_trade: bool | None
+    timestamp_ms: int | None
+
+
+@frozen
+class LifecycleMessage:
+    """
+    Something happened to a market or an event as a whole. The channel tells of all markets there are.
+
+    What could not be read is None: nothing in here is worth a reject. `content` is the message as JSON.
+    """
+
+    market_ticker: str | None
+    event_type: str | None
+    timestamp_ms: int | None
+    content: bytes
+
+
+@frozen
+class SubscribedReply:
+    """A channel of a subscribe command is on. Never numbered; data of its sid may come before it."""
+
+    channel: str
+    sid: int
+
+
+@frozen
+class ErrorReply:
+    """The exchange could not do as it was told, or a subscription has ended."""
+
+    code: int
+    text: str
+
+
+@frozen
+class OkReply:
+    """
+    An update of a subscription is done.
+
+    `market_tickers` is the whole set of markets after it, None where the exchange was asked to leave it out.
+    """
+
+    market_tickers: frozenset[str] | None = None
+
+
+@frozen
+class UnsubscribedReply:
+    """A subscription is over, at our wish."""
+
+
+@frozen
+class OtherMessage:
+    """A type that this program keeps verbatim and counts, and knows nothing more of."""
+
+
+Message: TypeAlias = (
+    SnapshotMessage
+    | DeltaMessage
+    | TradeMessage
+    | LifecycleMessage
+    | SubscribedReply
+    | ErrorReply
+    | OkReply
+    | UnsubscribedReply
+    | OtherMessage
+)

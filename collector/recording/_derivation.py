@@ -1,0 +1,104 @@
+"""
+From a session's raw frames to the rows that they must have led to. Pure.
+
+Rows are compared as sums of hashes, by kind and by ten minutes of receive time: so sessions of millions of
+frames fit, and the order in which PostgreSQL returns rows does not matter. The hash is Python's own: sums are
+only compared within one process.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from attrs import define, field, frozen
+
+from collector.facts import Fact, FeedTracker, FrameCounts, ReceivedFrame, Thinner
+from collector.storage import KIND_BY_FACT, RowKind, Values
+
+BUCKET_US: Final = 600_000_000
+_MODULUS: Final = 2**64
+
+
+@frozen
+class Bucket:
+    """One kind of rows, received within the same ten minutes since 1970 UTC."""
+
+    kind: RowKind
+    number: int
+
+
+@define
+class RowSums:
+    """How many rows there are in each bucket, and the sum of their hashes."""
+
+    counts: dict[Bucket, int] = field(factory=dict[Bucket, int])
+    sums: dict[Bucket, int] = field(factory=dict[Bucket, int])
+
+    def add(self, kind: RowKind, row: Values) -> None:
+        """Count one row."""
+        bucket = Bucket(kind, row[kind.time_index] // BUCKET_US)
+        self.counts[bucket] = self.counts.get(bucket, 0) + 1
+        self.sums[bucket] = (self.sums.get(bucket, 0) + hash(row)) % _MODULUS
+
+    def differences(self, other: "RowSums") -> list[Bucket]:
+        """The buckets in which two sums do not agree, in order of kind and time."""
+        buckets = self.counts.keys() | other.counts.keys()
+        wrong = [
+            bucket
+            for bucket in buckets
+            if self.counts.get(bucket, 0) != other.counts.get(bucket, 0)
+            or self.sums.get(bucket) != other.sums.get(bucket)
+        ]
+        return sorted(wrong, key=lambda bucket: (bucket.kind.name, bucket.number))
+
+
+@define(eq=False)
+class Derivation:
+    """One session, folded from its raw frames as the recorder folded it."""
+
+    sample_rate: int
+    rows: RowSums = field(factory=RowSums)
+    _tracker: FeedTracker = field(init=False)
+    _thinner: Thinner = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._thinner = Thinner(self.sample_rate)
+
+    @classmethod
+    def of_session(cls, market_tickers: Sequence[str], sample_rate: int) -> "Derivation":
+        """The state before the first frame: with the markets that the session was about to subscribe."""
+        derivation = cls(sample_rate)
+        derivation._tracker = FeedTracker.of_markets(market_tickers)
+        return derivation
+
+    def fold(self, frames: Iterable[ReceivedFrame]) -> FrameCounts:
+        """Fold the next frames, in order. Returns how many there were of each kind."""
+        facts, counts = self.facts_of(frames)
+        _add_rows(self.rows, facts)
+        return counts
+
+    @property
+    def market_tickers(self) -> frozenset[str]:
+        """All markets of the session so far."""
+        return self._tracker.recorded
+
+    def finish(self) -> RowSums:
+        """The rows when what is still summed becomes rows too, as at the orderly end of a session."""
+        rows = RowSums(dict(self.rows.counts), dict(self.rows.sums))
+        _add_rows(rows, self.last_facts())
+        return rows
+
+    def facts_of(self, frames: Iterable[ReceivedFrame]) -> tuple[list[Fact], FrameCounts]:
+        """The facts of the next frames that become rows, instead of their sums."""
+        batch = self._tracker.process(frames)
+        return self._thinner.thin(batch.facts), batch.counts
+
+    def last_facts(self) -> list[Fact]:
+        """What is still summed when the session has ended in order."""
+        return self._thinner.finish()
+
+
+def _add_rows(rows: RowSums, facts: Iterable[Fact]) -> None:
+    for fact in facts:
+        kind = KIND_BY_FACT.get(type(fact))
+        if kind is not None:
+            rows.add(kind, kind.values(fact))

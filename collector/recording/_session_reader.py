@@ -1,0 +1,169 @@
+"""
+The one reader of recorded sessions: a session's batches in order, with their frames, a page at a time.
+
+Memory holds one page. Reading several pages of an active session happens in one read-only transaction, so
+that they are of one state of the database.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from collector.database import Pages, fetch_batch_rows, fetch_session_rows
+from collector.errors import CollectorError
+from collector.facts import FRAME_COUNTS, FrameCounts, ReceivedFrame
+from collector.postgres import TrioConnection
+from collector.rawblocks import DamagedBlock, checksum_of, decode_block
+from collector.storage import RowKind
+
+
+class NotProven(CollectorError):  # noqa: N818 - names the state of a recording
+    """Raw frames of a session are missing, or are not what was written."""
+
+
+@frozen
+class RecordedSession:
+    """One row of `rl_orderbook_sessions`."""
+
+    row: Mapping[str, Any]
+
+    @property
+    def session_id(self) -> int:
+        """The number that the database gave."""
+        return int(self.row["session_id"])
+
+    @property
+    def market_tickers(self) -> tuple[str, ...]:
+        """All markets that it has recorded."""
+        return tuple(self.row["market_tickers"])
+
+    @property
+    def first_tickers(self) -> tuple[str, ...]:
+        """The markets that it began with; which ones have joined follows from the frames."""
+        added = frozenset(self.row["added_tickers"])
+        return tuple(ticker for ticker in self.market_tickers if ticker not in added)
+
+    @property
+    def sample_rate(self) -> int:
+        """One delta in so many became a row."""
+        return int(self.row["sample_rate"])
+
+    @property
+    def status(self) -> str:
+        """`active`, `closed` or `error`."""
+        return str(self.row["status"])
+
+    @property
+    def started_us(self) -> int:
+        """When its connection was open."""
+        return int(self.row["started_us"])
+
+    @property
+    def frames(self) -> int:
+        """Number of frames by its own count."""
+        return int(self.row["frames"])
+
+    @property
+    def batches(self) -> int:
+        """Number of batches by its own count."""
+        return int(self.row["batches"])
+
+    @property
+    def frame_counts(self) -> FrameCounts:
+        """Number of frames by kind, by its own count."""
+        return _frame_counts(self.row)
+
+
+@frozen
+class RecordedBatch:
+    """One row of the ledger, with its raw block. `row` has the columns of both."""
+
+    row: Mapping[str, Any]
+
+    @property
+    def number(self) -> int:
+        """Batches of a session count from 1."""
+        return int(self.row["batch_number"])
+
+    @property
+    def first_frame(self) -> int:
+        """The number of its first frame."""
+        return int(self.row["first_frame"])
+
+    @property
+    def last_frame(self) -> int:
+        """The number of its last frame; one less than the first when it has none."""
+        return int(self.row["last_frame"])
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether the ledger says that it has any."""
+        return self.last_frame >= self.first_frame
+
+    @property
+    def is_block_missing(self) -> bool:
+        """Whether it has frames, and their raw block is not there."""
+        return self.has_frames and self.row["payload"] is None
+
+    @property
+    def frame_counts(self) -> FrameCounts:
+        """What the ledger says about its frames."""
+        return _frame_counts(self.row)
+
+    def row_count(self, kind: RowKind) -> int:
+        """How many rows of a kind the ledger counts."""
+        return int(self.row[kind.rows_column])
+
+    def place_problems(self, batches_before: int, frames_before: int) -> list[str]:
+        """What is wrong with its place after so many batches and frames."""
+        problems: list[str] = []
+        if self.number != batches_before + 1:
+            problems.append(
+                f"batch {batches_before + 1} is missing in the ledger: the next one is {self.number}"
+            )
+        if self.first_frame != frames_before + 1:
+            problems.append(
+                f"batch {self.number} begins with frame {self.first_frame}, not {frames_before + 1}"
+            )
+        return problems
+
+    def frames(self) -> list[ReceivedFrame]:
+        """Its frames, verbatim; none when it has none. Raises NotProven."""
+        if not self.has_frames:
+            return []
+        number, payload = self.number, self.row["payload"]
+        if payload is None:
+            raise NotProven(f"batch {number}: the raw block of frame {self.first_frame} is missing")
+        checksum = self.row["block_checksum"]
+        if checksum_of(payload) != checksum or checksum != self.row["checksum"]:
+            raise NotProven(f"batch {number}: checksums of raw block and ledger do not agree")
+        try:
+            frames = decode_block(self.first_frame, payload, self.row["content"] or b"")
+        except DamagedBlock as error:
+            raise NotProven(f"batch {number}: the raw block can't be read: {error}") from error
+        last_frame = frames[-1].number if frames else self.first_frame - 1
+        if not frames or last_frame != self.last_frame or self.row["block_last_frame"] != self.last_frame:
+            raise NotProven(f"batch {number}: the raw block ends with frame {last_frame}")
+        return frames
+
+
+async def fetch_sessions(connection: TrioConnection, session_id: int | None) -> list[RecordedSession]:
+    """One session, or all, in order of their numbers."""
+    return [RecordedSession(row) for row in await fetch_session_rows(connection, session_id)]
+
+
+def batch_pages(connection: TrioConnection, session_id: int) -> Pages[RecordedBatch]:
+    """
+    The batches of a session in order, a page at a time. Raises psycopg's errors, see `translate_errors`.
+    """
+
+    async def fetch(last: Sequence[RecordedBatch] | None) -> list[RecordedBatch]:
+        after = last[-1].number if last else 0
+        return [RecordedBatch(row) for row in await fetch_batch_rows(connection, session_id, after)]
+
+    return Pages(fetch)
+
+
+def _frame_counts(row: Mapping[str, Any]) -> FrameCounts:
+    return FrameCounts(**{name: row[name] for name in FRAME_COUNTS})

@@ -1,0 +1,240 @@
+"""
+Proves sessions complete and consistent from the database alone, or says where they are not.
+
+For each session: batches and frames follow each other without a hole; each raw block is what its checksum and
+the ledger say; the frames in it, folded anew, lead to exactly the rows that are there, digests included; the
+ledger's counts are those of the frames, and add up to the session's. One read-only transaction gives one
+state of the database, so a session that is still being recorded is checked up to its last batch.
+
+Where retention has dropped the raw blocks that a session began with, its rows have to be consistent in
+themselves: see `collector.recording._row_checks`. Where it has dropped rows, the days that are left are
+compared.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+from attrs import define, field
+
+from collector.database import fetch_first_day, open_row_pages, read_only
+from collector.facts import FrameCounts
+from collector.postgres import TrioConnection
+from collector.recording._derivation import BUCKET_US, Bucket, Derivation, RowSums
+from collector.recording._progress import OnProgress, ignore_progress
+from collector.recording._row_checks import check_rows
+from collector.recording._session_reader import (
+    NotProven,
+    RecordedBatch,
+    RecordedSession,
+    batch_pages,
+    fetch_sessions,
+)
+from collector.storage import DAY_US, DELTA, GAP, KINDS, RAW_BLOCK, SNAPSHOT, RowKind
+
+FINDINGS_MAX: Final = 100
+"""For each session: a recording that is wrong in a hundred places is wrong."""
+
+
+@define
+class SessionReport:
+    """
+    What has been checked of one session, and what is wrong with it.
+
+    `proof` is `raw` when its rows were compared with the raw frames, `rows` when retention has taken those
+    and the rows were checked among themselves. `notes` say what could not be checked, and why that is no
+    fault.
+    """
+
+    session_id: int
+    status: str
+    frames: int = 0
+    batches: int = 0
+    gaps: int = 0
+    proof: Literal["raw", "rows"] = "raw"
+    findings: list[str] = field(factory=list[str])
+    notes: list[str] = field(factory=list[str])
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing is off. Recorded gaps are no fault of the recording."""
+        return not self.findings
+
+    def find(self, text: str) -> None:
+        """Note what is wrong."""
+        if len(self.findings) < FINDINGS_MAX:
+            self.findings.append(text)
+
+
+@define
+class _Walk:
+    """What going through the batches of a session has gathered."""
+
+    derivation: Derivation
+    totals: FrameCounts = field(factory=FrameCounts)
+    rows: dict[RowKind, int] = field(factory=lambda: dict.fromkeys(KINDS, 0))
+    is_whole: bool = True
+    """Every block so far was there and sound."""
+    is_start_gone: bool = False
+    """Retention has taken the first blocks."""
+    has_block: bool = False
+
+
+async def verify_sessions(
+    connection: TrioConnection,
+    session_id: int | None,
+    on_report: Callable[[SessionReport], None],
+    on_progress: OnProgress = ignore_progress,
+) -> list[SessionReport]:
+    """
+    Check one session, or all, in one state of the database; each report is told as soon as it is there.
+
+    Reads only. Takes as long as reading everything takes. Raises StoreUnavailable.
+    """
+    reports: list[SessionReport] = []
+    async with read_only(connection):
+        for session in await fetch_sessions(connection, session_id):
+            report = await _verify(connection, session, on_progress)
+            on_report(report)
+            reports.append(report)
+    return reports
+
+
+async def _verify(
+    connection: TrioConnection, session: RecordedSession, on_progress: OnProgress
+) -> SessionReport:
+    report = SessionReport(session.session_id, session.status)
+    first_raw_day = await fetch_first_day(connection, RAW_BLOCK.table)
+    may_be_gone = _is_dropped(session.started_us, first_raw_day)
+    walk = _Walk(Derivation.of_session(session.first_tickers, session.sample_rate))
+    async for page in batch_pages(connection, session.session_id):
+        for batch in page:
+            _verify_batch(report, walk, batch, may_be_gone=may_be_gone)
+        on_progress(session.session_id, report.batches, session.batches)
+    _verify_totals(report, session, walk.totals)
+    if walk.is_start_gone:
+        report.proof = "rows"
+        report.notes.append("checked from rows alone: retention has dropped the first raw blocks")
+        await _verify_rows(connection, report, session, walk)
+    elif walk.is_whole:
+        await _verify_derived(connection, report, session, walk.derivation)
+    else:
+        report.find("rows were not compared, since raw frames are missing or damaged")
+    return report
+
+
+def _verify_batch(report: SessionReport, walk: _Walk, batch: RecordedBatch, *, may_be_gone: bool) -> None:
+    """Check one ledger row and its block."""
+    for problem in batch.place_problems(report.batches, report.frames):
+        report.find(problem)
+    report.batches, report.frames = batch.number, batch.last_frame
+    walk.totals = walk.totals + batch.frame_counts
+    for kind in KINDS:
+        walk.rows[kind] += batch.row_count(kind)
+    if batch.is_block_missing and may_be_gone and not walk.has_block:
+        walk.is_start_gone = True
+        return
+    try:
+        frames = batch.frames()
+    except NotProven as error:
+        report.find(str(error))
+        walk.is_whole = False
+        walk.has_block = True
+        return
+    walk.has_block = walk.has_block or bool(frames)
+    # What frames mean depends on all before them.
+    if walk.is_start_gone:
+        return
+    if walk.derivation.fold(frames) != batch.frame_counts:
+        report.find(f"batch {batch.number}: the ledger's counts of frames are not those of its frames")
+
+
+def _verify_totals(report: SessionReport, session: RecordedSession, totals: FrameCounts) -> None:
+    """The session's own row agrees with the ledger."""
+    recorded = session.frame_counts
+    if recorded != totals or session.frames != report.frames:
+        report.find(f"the session's counts ({recorded}) are not the ledger's ({totals})")
+    if session.batches != report.batches:
+        report.find(f"the session counts {session.batches} batches, the ledger {report.batches}")
+
+
+async def _verify_derived(
+    connection: TrioConnection, report: SessionReport, session: RecordedSession, derivation: Derivation
+) -> None:
+    """The rows are those that the raw frames lead to, on the days that rows are kept of."""
+    if derivation.market_tickers != frozenset(session.market_tickers):
+        wrong = sorted(derivation.market_tickers ^ frozenset(session.market_tickers))
+        report.find(f"the session's markets are not those that its frames tell of: {', '.join(wrong[:10])}")
+    recorded = await _sum_rows(connection, session.session_id)
+    report.gaps = sum(n for bucket, n in recorded.counts.items() if bucket.kind is GAP)
+    first_days = await _first_days(connection, report, session)
+    derived = derivation.finish()
+    # A recorder that died, or has not ended yet, has not written what it was still summing.
+    if session.status != "closed" and not derivation.rows.differences(recorded):
+        derived = derivation.rows
+    _compare(report, derived, recorded, first_days)
+
+
+async def _verify_rows(
+    connection: TrioConnection, report: SessionReport, session: RecordedSession, walk: _Walk
+) -> None:
+    """The rows agree with the ledger's counts and with each other."""
+    recorded = await _sum_rows(connection, session.session_id)
+    there = dict.fromkeys(KINDS, 0)
+    for bucket, count in recorded.counts.items():
+        there[bucket.kind] += count
+    report.gaps = there[GAP]
+    first_days = await _first_days(connection, report, session)
+    for kind, count in there.items():
+        if kind not in first_days and count != walk.rows[kind]:
+            report.find(f"{kind.name} rows: {count} where the ledger counts {walk.rows[kind]}")
+    is_from_start = not ({DELTA, SNAPSHOT} & first_days.keys())
+    for finding in await check_rows(connection, session.session_id, is_from_start=is_from_start):
+        report.find(finding)
+
+
+async def _first_days(
+    connection: TrioConnection, report: SessionReport, session: RecordedSession
+) -> dict[RowKind, int | None]:
+    """Of the kinds of which retention has dropped rows of this session: the first day that is kept."""
+    first_days: dict[RowKind, int | None] = {}
+    for kind in KINDS:
+        if not kind.is_partitioned:
+            continue
+        first_day = await fetch_first_day(connection, kind.table)
+        if _is_dropped(session.started_us, first_day):
+            first_days[kind] = first_day
+            report.notes.append(
+                f"{kind.name} rows of the first days were not compared: retention has dropped them"
+            )
+    return first_days
+
+
+def _is_dropped(time_us: int, first_day: int | None) -> bool:
+    return first_day is None or time_us // DAY_US < first_day
+
+
+async def _sum_rows(connection: TrioConnection, session_id: int) -> RowSums:
+    sums = RowSums()
+    for kind in KINDS:
+        async with open_row_pages(connection, kind, session_id) as pages:
+            async for records in pages:
+                for record in records:
+                    sums.add(kind, kind.values_of_record(record))
+    return sums
+
+
+def _compare(
+    report: SessionReport, derived: RowSums, recorded: RowSums, first_days: dict[RowKind, int | None]
+) -> None:
+    for bucket in derived.differences(recorded):
+        if bucket.kind in first_days and _is_dropped(bucket.number * BUCKET_US, first_days[bucket.kind]):
+            continue
+        expected, there = derived.counts.get(bucket, 0), recorded.counts.get(bucket, 0)
+        what = f"{there} rows where the frames give {expected}" if there != expected else "rows that differ"
+        report.find(f"{bucket.kind.name} rows received {_span(bucket)}: {what}")
+
+
+def _span(bucket: Bucket) -> str:
+    first = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=bucket.number * BUCKET_US)
+    return f"{first:%Y-%m-%d %H:%M} to {first + timedelta(microseconds=BUCKET_US):%H:%M} UTC"

@@ -1,0 +1,385 @@
+"""
+The scope of one session: connect, receive, fold, write, end.
+
+    session
+    ├── writer            outlives the connection; ends when the last row is safe
+    └── feed              ends with the connection
+        ├── reader        the transport's own task: socket to bounded channel
+        ├── book          channel to facts, facts to backlog and live stream
+        ├── conversation  commands that are due
+        ├── liveness      ends the connection after 30 s without any sign of life
+        └── stopping      when the service stops: unsubscribe, wait for the last frame, end
+
+Every frame that was received is folded and put into the backlog, whatever ends the feed. The book task keeps
+what it has taken from the channel until it is folded; once the tasks are gone, that and the rest of the
+channel are folded without waiting. A frame gets its number where it is folded, so that numbers have no hole.
+"""
+
+import random
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+import trio
+from attrs import define, field, frozen
+
+from collector.clock import WallClock, wait_for_tick
+from collector.errors import FeedError, FeedLost, leaves_of
+from collector.exchange import StampedText, Transport
+from collector.facts import (
+    AuditFact,
+    Cause,
+    DeltaFact,
+    FeedTracker,
+    FrameBatch,
+    GapFact,
+    ReceivedFrame,
+    Thinner,
+    TradeFact,
+)
+from collector.live import LiveHub
+from collector.observe import FeedStatus, RecorderState, SessionStats, get_logger
+from collector.protocol import USE_YES_PRICE
+from collector.session._backlog import FRAMES_MAX, Backlog, BacklogFull
+from collector.session._writer import SessionWriter
+from collector.spool import Spool
+from collector.storage import OpenStore, SessionEnding, SessionOpening
+from collector.subscriptions import Conversation, Pace
+from collector.wakeup import Wakeup
+
+SILENCE_S_MAX: Final = 30.0
+"""The exchange pings every 10 s: three in a row are missing."""
+FIRST_SNAPSHOTS_S_MAX: Final = 10.0
+"""Markets without a snapshot so long after the acknowledgement are asked for."""
+UNSUBSCRIBE_S_MAX: Final = 10.0
+"""What the orderly end of a connection may take out of the drain time."""
+STEP_CHARACTERS_MAX: Final = 300_000
+"""About a thousand deltas (7 ms), or a dozen snapshots of 700 levels."""
+EXAMPLE_TEXT_MAX: Final = 500
+
+_log = get_logger("session")
+
+StampedTexts = Sequence[StampedText]
+
+
+@frozen
+class SessionContext:
+    """What every session needs from outside itself."""
+
+    open_transport: Callable[[], AbstractAsyncContextManager[Transport]]
+    open_store: OpenStore
+    spool: Spool
+    state: RecorderState
+    hub: LiveHub
+    clock: WallClock
+    rng: random.Random
+    recorder_key: int
+    ws_url: str
+    batch_rows: int
+    flush_interval_s: float
+    stopping: trio.Event
+    audit_interval_s: float = 0.0
+    silence_probe_s: float = 0.0
+    is_following: bool = False
+    """Whether markets come and go within a session."""
+    store_ready: trio.Event = field(factory=trio.Event)
+    backlogs: set[Backlog] = field(factory=set[Backlog])
+
+    @property
+    def waiting_frames(self) -> int:
+        """Frames of all sessions that are in memory alone."""
+        return sum(backlog.waiting_frames for backlog in self.backlogs)
+
+    @property
+    def store_trouble(self) -> str:
+        """Why frames wait in memory, in words."""
+        spool = self.state.spool
+        trouble = "the spool is full" if spool.is_full else spool.failure
+        return "; ".join(part for part in (self.state.store.reason, trouble) if part)
+
+
+@define(eq=False)
+class FeedEnd:
+    """Tells the supervisor that a connection is over, while the session may still be writing."""
+
+    error: FeedError | None = None
+    _is_over: trio.Event = field(factory=trio.Event, init=False)
+
+    def tell(self, error: FeedError | None) -> None:
+        """Say why; None when the service asked for it."""
+        self.error = error
+        self._is_over.set()
+
+    async def wait(self) -> FeedError | None:
+        """Wait for the end and give its reason."""
+        await self._is_over.wait()
+        return self.error
+
+
+Follow = Callable[[tuple[str, ...]], None]
+OnConnected = Callable[[SessionStats, Follow], None]
+
+
+async def run_session(
+    context: SessionContext, feed: FeedStatus, end: FeedEnd, on_connected: OnConnected
+) -> None:
+    """
+    Run one connection and its session, from the handshake until its last row is in the database.
+
+    `on_connected` gets its numbers, and what to call with other markets to follow from now on. What ends the
+    connection is told to `end`; anything that is not a FeedError propagates.
+    """
+    error: FeedError | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            async with trio.open_nursery() as connecting:
+                connected = trio.Event()
+                connecting.start_soon(_stop_connecting, context.stopping, connected, connecting.cancel_scope)
+                async with context.open_transport() as transport:
+                    connected.set()
+                    session = _Session.begin(context, feed, transport)
+                    nursery.start_soon(session.write, name=f"writer:{feed.name}")
+                    on_connected(session.stats, session.follow)
+                    await session.receive()
+                connecting.cancel_scope.cancel(reason="the connection is over")
+        except* FeedError as group:
+            error = _worst(group)
+        end.tell(error)
+
+
+async def _stop_connecting(stopping: trio.Event, connected: trio.Event, scope: trio.CancelScope) -> None:
+    """A service that stops does not wait for a handshake; a session that has begun ends in order."""
+    await stopping.wait()
+    if not connected.is_set():
+        scope.cancel(reason="the service stops")
+
+
+@define(eq=False)
+class _Session:
+    """The state that the tasks of one feed share; all of them live in one nursery."""
+
+    context: SessionContext
+    transport: Transport
+    stats: SessionStats
+    tracker: FeedTracker
+    conversation: Conversation
+    thinner: Thinner
+    backlog: Backlog
+    writer: SessionWriter
+    _frames_folded: int = field(default=0, init=False)
+    _in_hand: StampedTexts = field(default=(), init=False)
+    _replied: Wakeup = field(factory=Wakeup, init=False)
+    _commands_due: Wakeup = field(factory=Wakeup, init=False)
+    _is_cut_short: bool = field(default=False, init=False)
+
+    @classmethod
+    def begin(cls, context: SessionContext, feed: FeedStatus, transport: Transport) -> "_Session":
+        """A session as of the moment that its connection stands."""
+        state = context.state
+        tracker = FeedTracker.of_markets(feed.market_tickers)
+        stats = SessionStats(uuid.UUID(int=context.rng.getrandbits(128)), feed.name, tracker, context.clock())
+        state.is_simulated = state.is_simulated or transport.is_simulated
+        state.forget_books(feed.name)
+        state.add_session(stats)
+        backlog = Backlog(context.batch_rows, context.flush_interval_s)
+        context.backlogs.add(backlog)
+        opening = SessionOpening(
+            key=stats.key,
+            recorder_key=context.recorder_key,
+            market_tickers=feed.market_tickers,
+            ws_url=context.ws_url,
+            environment=state.environment,
+            code_version=state.code_version,
+            sample_rate=state.sample_rate,
+            use_yes_price=USE_YES_PRICE,
+            started_us=stats.started_us,
+        )
+        writer = SessionWriter(
+            store=context.open_store(opening),
+            journal=context.spool.journal(opening),
+            backlog=backlog,
+            stats=stats,
+            state=state,
+            clock=context.clock,
+            rng=context.rng,
+            store_ready=context.store_ready,
+            stopping=context.stopping,
+        )
+        pace = Pace(audit_interval_s=context.audit_interval_s, silence_probe_s=context.silence_probe_s)
+        conversation = Conversation(feed.market_tickers, pace, context.is_following)
+        return cls(
+            context=context,
+            transport=transport,
+            stats=stats,
+            tracker=tracker,
+            conversation=conversation,
+            thinner=Thinner(state.sample_rate),
+            backlog=backlog,
+            writer=writer,
+        )
+
+    async def write(self) -> None:
+        """Write until the session is safe; what waits counts against the bound of all sessions until then."""
+        try:
+            await self.writer.run()
+        finally:
+            self.context.backlogs.discard(self.backlog)
+
+    def follow(self, tickers: tuple[str, ...]) -> None:
+        """Record other markets from now on. No checkpoint; without effect when the connection is over."""
+        self.conversation.follow(tickers)
+        self._commands_due.notify()
+
+    async def receive(self) -> None:
+        """Receive until the connection ends, and close the session. Raises the FeedError that ended it."""
+        error: FeedError | None = None
+        is_orderly = False
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_books, name="book")
+                nursery.start_soon(self._converse, name="conversation")
+                nursery.start_soon(self._watch_liveness, name="liveness")
+                nursery.start_soon(self._stop_when_asked, nursery.cancel_scope, name="stopping")
+            is_orderly = True
+        except* FeedError as group:
+            error = _worst(group)
+        finally:
+            self._fold_rest()
+            self._close(error, is_orderly=is_orderly)
+        if error is not None:
+            raise error
+
+    async def _keep_books(self) -> None:
+        """
+        Fold what arrives until the connection is lost. Raises FeedError, with nothing taken that is not kept.
+        """
+        while True:
+            self._in_hand = await self.transport.receive()
+            while self._in_hand:
+                self._fold_live(self._take_step())
+                await trio.lowlevel.checkpoint()
+
+    def _take_step(self) -> StampedTexts:
+        """The next frames in hand, as many as can be folded in under 10 ms; at least one."""
+        texts = self._in_hand
+        size = 0
+        for index, (_, text) in enumerate(texts):
+            size += len(text)
+            if size > STEP_CHARACTERS_MAX and index:
+                self._in_hand = texts[index:]
+                return texts[:index]
+        self._in_hand = ()
+        return texts
+
+    def _fold_live(self, texts: StampedTexts) -> None:
+        """Fold, see what the exchange has answered, and look at the bound of what may wait."""
+        batch = self._fold(texts)
+        self.conversation.note(batch.facts, trio.current_time(), self.tracker.chains)
+        if any(not isinstance(fact, DeltaFact | TradeFact) for fact in batch.facts):
+            self._commands_due.notify()
+            self._replied.notify()
+        if self.context.waiting_frames > FRAMES_MAX:
+            trouble = self.context.store_trouble
+            raise BacklogFull(f"more than {FRAMES_MAX} frames wait for the database: {trouble}")
+
+    def _fold(self, texts: StampedTexts) -> FrameBatch:
+        """Number frames, and hand what they mean to everyone who needs it."""
+        first = self._frames_folded + 1
+        self._frames_folded += len(texts)
+        unknown = len(self.tracker.unknown_types) + len(self.tracker.unknown_fields)
+        batch = self.tracker.process(
+            ReceivedFrame(number, us, text) for number, (us, text) in enumerate(texts, first)
+        )
+        self.context.state.note_batch(self.stats, batch)
+        self.context.hub.publish(self.stats, batch)
+        self.backlog.put(batch, self.thinner.thin(batch.facts))
+        self.stats.queued_frames = self.writer.waiting_frames
+        self._log_oddities(batch, unknown)
+        return batch
+
+    def _log_oddities(self, batch: FrameBatch, unknown_before: int) -> None:
+        session = self.stats.session_id
+        for fact in batch.facts:
+            if isinstance(fact, GapFact):
+                _log.warning(
+                    "gap", session=session, sid=fact.sid, expected=fact.expected, received=fact.received,
+                    cause=fact.cause, market=fact.market_ticker,
+                )  # fmt: skip
+            elif isinstance(fact, AuditFact) and not fact.is_match:
+                difference = fact.first_difference
+                _log.error("a book is wrong", session=session, market=fact.market_ticker, where=difference)
+        if len(self.tracker.unknown_types) + len(self.tracker.unknown_fields) > unknown_before:
+            types, fields = dict(self.tracker.unknown_types), dict(self.tracker.unknown_fields)
+            example = batch.frames[0].text[:EXAMPLE_TEXT_MAX]
+            _log.warning("unknown to this program", session=session, types=types, fields=fields, near=example)
+
+    def _fold_rest(self) -> None:
+        """Fold what was received and not folded when the feed ended, for whatever reason."""
+        while texts := self._in_hand or self.transport.take_nowait():
+            self._in_hand = ()
+            self._fold(texts)
+
+    async def _converse(self) -> None:
+        first_snapshots_due_s = float("inf")
+        while True:
+            # Taken before looking: a reply that arrives while a command is being sent must not be missed.
+            commands_due = self._commands_due.next
+            now_s = trio.current_time()
+            if not self.conversation.is_subscribed:
+                first_snapshots_due_s = now_s + FIRST_SNAPSHOTS_S_MAX
+            elif now_s >= first_snapshots_due_s:
+                self.tracker.lose_missing()
+                first_snapshots_due_s = float("inf")
+            lost = self.tracker.lost_markets()
+            for command in self.conversation.due(now_s, lost, self.tracker.is_exact):
+                await self.transport.send(command)
+            self.stats.unanswered_audits = self.conversation.unanswered_audits
+            with trio.move_on_at(min(self.conversation.next_due_s(lost), first_snapshots_due_s)):
+                await commands_due.wait()
+
+    async def _watch_liveness(self) -> None:
+        began_s = trio.current_time()
+        while True:
+            await wait_for_tick(began_s, 1.0)
+            if trio.current_time() - max(began_s, self.transport.last_activity_s) > SILENCE_S_MAX:
+                raise FeedLost(f"no frame of any kind for {SILENCE_S_MAX:g} s")
+
+    async def _stop_when_asked(self, feed_scope: trio.CancelScope) -> None:
+        """
+        End in order: the answers to `unsubscribe` come behind the last data, so all of it is here then.
+        """
+        await self.context.stopping.wait()
+        with trio.move_on_after(UNSUBSCRIBE_S_MAX) as goodbye:
+            self.conversation.leave()
+            self._commands_due.notify()
+            while not self.conversation.has_left:
+                await self._replied.wait()
+        self._is_cut_short = goodbye.cancelled_caught
+        feed_scope.cancel(reason="the service stops")
+
+    def _close(self, error: FeedError | None, *, is_orderly: bool) -> None:
+        if is_orderly and error is None:
+            reason = (
+                "recorder stopped, with frames still to come" if self._is_cut_short else "recorder stopped"
+            )
+            ending = SessionEnding(self.context.clock(), "closed", reason, None)
+        elif error is None:
+            ending = SessionEnding(self.context.clock(), "error", "recorder failed", None)
+        else:
+            close_code = error.close_code if isinstance(error, FeedLost) else None
+            ending = SessionEnding(self.context.clock(), "error", str(error), close_code)
+        self.backlog.close(ending, self.thinner.finish())
+        self.stats.status = ending.status
+        self.stats.ended_us = ending.ended_us
+        self.stats.end_reason = ending.reason
+        self.stats.close_code = ending.close_code
+        for market in self.tracker.markets.values():
+            market.unknown_cause = market.unknown_cause or Cause.SESSION_ENDED
+        _log.info("session ended", session=self.stats.session_id, status=ending.status, reason=ending.reason)
+
+
+def _worst(group: BaseExceptionGroup[FeedError]) -> FeedError:
+    """The one reason to name: whatever is not just the connection's end, else the first."""
+    leaves = [error for error in leaves_of(group) if isinstance(error, FeedError)]
+    return next((error for error in leaves if not isinstance(error, FeedLost)), leaves[0])

@@ -1,0 +1,55 @@
+"""
+What is stored, independent of where: batches, and one description of each kind of row.
+
+Pure. Does not know PostgreSQL. Reads no clock. Starts no task.
+
+- `_kinds`: each kind of row: its fact, table, columns and counts. `_copy_format`: rows as data of a COPY.
+- `_batch`: a session's opening, batches and ending. `_session_store`: the interface of what keeps them.
+- `_session_summary`: what a session's rows add up to.
+"""
+
+from collector.storage._batch import DAY_US, Batch, SessionEnding, SessionOpening, numbered_markets
+from collector.storage._copy_format import MarketIds, copy_columns, encode_rows
+from collector.storage._kinds import (
+    DELTA,
+    GAP,
+    KIND_BY_FACT,
+    KINDS,
+    RAW_BLOCK,
+    REJECT,
+    SNAPSHOT,
+    ColumnType,
+    RowKind,
+    Values,
+)
+from collector.storage._session_store import OpenStore, SessionLink, SessionStore
+from collector.storage._session_summary import COUNTED_KINDS, Audits, Coverage, LedgerTotals, SessionSummary
+
+__all__ = [
+    "COUNTED_KINDS",
+    "DAY_US",
+    "DELTA",
+    "GAP",
+    "KINDS",
+    "KIND_BY_FACT",
+    "RAW_BLOCK",
+    "REJECT",
+    "SNAPSHOT",
+    "Audits",
+    "Batch",
+    "ColumnType",
+    "Coverage",
+    "LedgerTotals",
+    "MarketIds",
+    "OpenStore",
+    "RowKind",
+    "SessionEnding",
+    "SessionLink",
+    "SessionOpening",
+    "SessionStore",
+    "SessionSummary",
+    "Values",
+    "copy_columns",
+    "encode_rows",
+    "numbered_markets",
+]

@@ -1,0 +1,88 @@
+"""What is stored of a session: how it opened, its batches, and how it ended."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from operator import attrgetter
+from typing import Final
+from uuid import UUID
+
+from attrs import frozen
+
+from collector.facts import Fact, FrameCounts, ReceivedFrame
+from collector.storage._kinds import RowKind, rows_by_kind
+
+DAY_US: Final = 86_400_000_000
+
+
+@frozen
+class SessionOpening:
+    """What is known of a session when its connection is open."""
+
+    key: UUID
+    recorder_key: int
+    market_tickers: tuple[str, ...]
+    ws_url: str
+    environment: str
+    code_version: str
+    sample_rate: int
+    use_yes_price: bool
+    started_us: int
+
+
+@frozen
+class SessionEnding:
+    """How a session ended."""
+
+    ended_us: int
+    status: str
+    reason: str
+    close_code: int | None
+
+
+@frozen
+class Batch:
+    """
+    A run of frames and the facts that become rows, written in one transaction.
+
+    `facts` may be empty, and so may `frames` at the end of a session.
+    """
+
+    number: int
+    frames: Sequence[ReceivedFrame]
+    facts: Sequence[Fact]
+    counts: FrameCounts
+    next_frame: int
+    """The number that the first frame of the next batch will have."""
+
+    @property
+    def first_frame(self) -> int:
+        """The number of its first frame; that of the next batch's when it has none."""
+        return self.next_frame - len(self.frames)
+
+    @property
+    def last_frame(self) -> int:
+        """The number of its last frame; one less than `first_frame` when it has none."""
+        return self.next_frame - 1
+
+    @cached_property
+    def rows(self) -> dict[RowKind, list[Fact]]:
+        """Its facts by the kind of row that they become; every kind is there."""
+        return rows_by_kind(self.facts)
+
+    @property
+    def days(self) -> set[int]:
+        """Days since 1970 UTC in which its frames, and the deltas summed into its rows, were received."""
+        times_us = {frame.received_us for frame in self.frames}
+        for kind, facts in self.rows.items():
+            if kind.is_partitioned:
+                times_us.update(map(attrgetter(kind.time_column), facts))
+        return {time_us // DAY_US for time_us in times_us}
+
+
+def numbered_markets(rows: Mapping[RowKind, Sequence[Fact]]) -> set[str]:
+    """The tickers of markets that rows name by number."""
+    tickers: set[str] = set()
+    for kind, facts in rows.items():
+        if kind.market_attribute is not None:
+            tickers.update(map(attrgetter(kind.market_attribute), facts))
+    return tickers
