@@ -48,6 +48,8 @@ check: setup $(MODULES)
 	$(NPM) run --silent typecheck
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/codespell $$(git ls-files)
+	$(BIN)/python -m tests.vocabulary
 	$(BIN)/flake8-async --disable $(ASYNC_OFF) $$(git ls-files 'collector/*.py')
 	$(BIN)/flake8-async --disable $(ASYNC_OFF),ASYNC110 $$(git ls-files 'tests/*.py' 'bench/*.py')
 	$(BIN)/mypy

@@ -41,7 +41,7 @@ def test_every_command_is_documented_and_has_help() -> None:
 
 def test_links_lead_somewhere() -> None:
     """Each relative link in the documents has a target in the repository."""
-    for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text("utf-8")):
             if not target.startswith("http"):
                 assert (document.parent / target).exists(), f"{document.name}: {target}"

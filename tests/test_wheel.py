@@ -10,14 +10,28 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def build_wheel(folder: Path) -> Path:
+    """Build the wheel of this source tree into `folder` and return its path."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def test_wheel_has_the_license(tmp_path: Path) -> None:
+    with zipfile.ZipFile(build_wheel(tmp_path)) as wheel:
+        (info,) = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
+        license_text = wheel.read(f"{info}/licenses/LICENSE")
+        metadata = wheel.read(f"{info}/METADATA").decode("utf-8")
+
+    assert license_text == (ROOT / "LICENSE").read_bytes()
+    assert "License-Expression: Apache-2.0" in metadata.splitlines()
+
+
 def test_wheel_has_the_schema_and_the_built_pages(tmp_path: Path) -> None:
     if not (ROOT / "collector/web/dist/rl-stats.html").exists():
         pytest.skip("LEFT OUT: the dashboard is not built (make frontend)")
-    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
-
-    (wheel,) = tmp_path.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
+    names = set(zipfile.ZipFile(build_wheel(tmp_path)).namelist())
     assert {
         "collector/schema.sql",
         "collector/web/dist/rl-stats.html",
