@@ -291,9 +291,10 @@ class _Session:
         batch = self.tracker.process(
             ReceivedFrame(number, us, text) for number, (us, text) in enumerate(texts, first)
         )
+        # First of all kept: what else is done with it must not be able to lose it.
+        self.backlog.put(batch, self.thinner.thin(batch.facts))
         self.context.state.note_batch(self.stats, batch)
         self.context.hub.publish(self.stats, batch)
-        self.backlog.put(batch, self.thinner.thin(batch.facts))
         self.stats.queued_frames = self.writer.waiting_frames
         self._log_oddities(batch, unknown)
         return batch

@@ -50,15 +50,16 @@ def encode_rows(kind: RowKind, facts: Iterable[Any], session_id: int, market_ids
     row = list(layout.template)
     row[2] = session_id
     market_at = None if kind.market_index is None else 4 + 2 * kind.market_index
+    values_of, pack = kind.values, layout.pack
     data = [_HEADER]
     for fact in facts:
-        row[4::2] = kind.values(fact)
+        row[4::2] = values_of(fact)
         if market_at is not None:
             row[market_at] = market_ids[row[market_at]]
-        if layout.pack is not None and None not in row:
-            data.append(layout.pack(*row))
-        else:
+        if pack is None or None in row:
             data.append(layout.encode(row[2::2]))
+        else:
+            data.append(pack(*row))
     data.append(_TRAILER)
     return b"".join(data)
 

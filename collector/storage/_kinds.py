@@ -78,12 +78,10 @@ class RowKind:
         init=False, default=Factory(lambda self: _find_market(self.columns), takes_self=True)
     )
     """The place of the MARKET column among `columns`; None when there is none."""
-    _get: Callable[[Any], Values] = field(
+    values: Callable[[Any], Values] = field(
         init=False, repr=False, default=Factory(lambda self: _make_getter(self.columns), takes_self=True)
     )
-    _conversions: tuple[tuple[int, Callable[[Any], Any]], ...] = field(
-        init=False, repr=False, default=Factory(lambda self: _find_conversions(self.columns), takes_self=True)
-    )
+    """Returns the row of a fact. The market is its ticker, JSON is text with sorted names."""
 
     @property
     def rows_column(self) -> str:
@@ -94,16 +92,6 @@ class RowKind:
     def column_names(self) -> tuple[str, ...]:
         """The columns of the table, without `session_id`."""
         return tuple(column.name for column in self.columns)
-
-    def values(self, fact: Any) -> Values:  # noqa: ANN401 - a fact of this kind
-        """The row of a fact. The market is its ticker, JSON is text with sorted names."""
-        values = self._get(fact)
-        if not self._conversions:
-            return values
-        row = list(values)
-        for at, convert in self._conversions:
-            row[at] = convert(row[at])
-        return tuple(row)
 
     def values_of_record(self, record: Sequence[Any]) -> Values:
         """A row read from the database, market as ticker and columns in order, comparable with `values`."""
@@ -130,13 +118,21 @@ def _find_market(columns: Sequence[Column]) -> int | None:
 
 
 def _make_getter(columns: Sequence[Column]) -> Callable[[Any], Values]:
-    return attrgetter(*(column.attribute for column in columns))
-
-
-def _find_conversions(columns: Sequence[Column]) -> tuple[tuple[int, Callable[[Any], Any]], ...]:
-    return tuple(
+    get: Callable[[Any], Values] = attrgetter(*(column.attribute for column in columns))
+    conversions = [
         (at, _CONVERSIONS[column.type]) for at, column in enumerate(columns) if column.type in _CONVERSIONS
-    )
+    ]
+    if not conversions:
+        # Deltas are of this kind, and are the hot path.
+        return get
+
+    def get_converted(fact: Any) -> Values:  # noqa: ANN401 - a fact of the kind
+        row = list(get(fact))
+        for at, convert in conversions:
+            row[at] = convert(row[at])
+        return tuple(row)
+
+    return get_converted
 
 
 def _storable_text(text: str | None) -> str | None:

@@ -227,6 +227,44 @@ async def test_too_much_waiting_ends_the_connection(
     assert session.queued_frames == 149
 
 
+@pytest.mark.parametrize(
+    "ending",
+    [
+        '{"type":"error","msg":{"code":26,"msg":"Subscription market limit exceeded"}}',
+        '{"type":"error","msg":{"code":10,"msg":"Channel error"}}',
+        '{"id":1,"type":"error","msg":{"code":14,"msg":"Market Ticker required"}}',
+        None,
+    ],
+    ids=["market limit", "terminal error", "refused subscription", "backlog full"],
+)
+@pytest.mark.parametrize("characters_max", [1, 400, 10**9])
+async def test_batch_folded_in_pieces_is_kept_whole(
+    ending: str | None, characters_max: int, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames that arrived together with the one that ends the feed are recorded, before it and after it."""
+    monkeypatch.setattr(scope, "STEP_CHARACTERS_MAX", characters_max)
+    if ending is None:
+        monkeypatch.setattr(scope, "FRAMES_MAX", 3)
+    bench = Bench()
+    frames = [snapshot_text("A", number) for number in range(1, 40)]
+    frames[10:10] = [ending] if ending else []
+
+    async def send() -> None:
+        await trio.sleep(1)
+        bench.transports[0].arrive(*frames)
+        # In the channel, too, when the book task ends.
+        bench.transports[0].arrive(snapshot_text("B", 40))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        error = await bench.run_one()
+    assert isinstance(error, FeedError)
+    (session,) = bench.context.state.sessions
+    assert session.received.snapshots == 40
+    assert session.queued_frames == len(frames) + 1
+    assert session.is_spooled
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_crash_elsewhere_loses_no_received_frame(seed: int) -> None:
     """Whenever and in whatever order the tree is cancelled, every frame that arrived is in the spool."""
