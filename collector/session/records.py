@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from collector.clock import WallClock
-from collector.errors import FeedLost, StoreRejected, StoreUnavailable
+from collector.errors import FeedLost, StoreRejected, StoreUnavailable, leaves_of
 from collector.exchange.rest import fetch_market_records
 from collector.observe.logs import get_logger
 from collector.store.connection import ConnectStore, TrioConnection, translate_errors
@@ -36,7 +36,7 @@ async def run_market_records(
             await _refresh(api_url, tickers(), connect_store, clock)
             is_done = True
         except* (FeedLost, StoreUnavailable, trio.TooSlowError) as group:
-            _log.warning("market records not refreshed", reason=str(group.exceptions[0]))
+            _log.warning("market records not refreshed", reason=str(leaves_of(group)[0]))
         await trio.sleep(REFRESH_S if is_done else RETRY_S)
 
 
@@ -51,7 +51,7 @@ async def run_record_store(
                 await _store(some, connect_store, clock)
                 is_done = True
             except* (StoreUnavailable, trio.TooSlowError) as group:
-                _log.warning("market records not stored yet", reason=str(group.exceptions[0]))
+                _log.warning("market records not stored yet", reason=str(leaves_of(group)[0]))
             if not is_done:
                 await trio.sleep(RETRY_S)
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from collector.errors import StoreUnavailable
+from collector.errors import StoreUnavailable, leaves_of
 from collector.observe.logs import get_logger
 from collector.session.writer import RETRY_FIRST_S, RETRY_S_MAX, WRITE_S_MAX
 from collector.store.batch import Batch, SessionEnding
@@ -40,7 +40,7 @@ async def run_recovery(
                         await _bring_in(journal, link, deadline)
                 is_in = True
             except* (StoreUnavailable, SpoolFailed, trio.TooSlowError) as group:
-                _log.warning("spooled batches can't be brought in yet", reason=str(group.exceptions[0]))
+                _log.warning("spooled batches can't be brought in yet", reason=str(leaves_of(group)[0]))
             if not is_in:
                 await trio.sleep(next(delays))
 

@@ -25,7 +25,7 @@ import trio
 from attrs import define, field, frozen
 
 from collector.clock import WallClock, wait_for_tick
-from collector.errors import FeedError, FeedLost, leaves_of
+from collector.errors import FeedError, FeedLost, leaves_of, worst_of
 from collector.exchange.transport import StampedText, Transport
 from collector.observe.hub import LiveHub
 from collector.observe.logs import get_logger
@@ -387,6 +387,5 @@ def _steps(texts: StampedTexts) -> Iterator[StampedTexts]:
 
 
 def _worst(group: BaseExceptionGroup[FeedError]) -> FeedError:
-    """The one reason to name: whatever is not just the connection's end, else the first."""
-    leaves = [error for error in leaves_of(group) if isinstance(error, FeedError)]
-    return next((error for error in leaves if not isinstance(error, FeedLost)), leaves[0])
+    """The one reason to name, out of all that the group holds."""
+    return worst_of(error for error in leaves_of(group) if isinstance(error, FeedError))

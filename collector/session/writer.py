@@ -21,7 +21,7 @@ import trio
 from attrs import define, field
 
 from collector.clock import WallClock
-from collector.errors import StoreUnavailable
+from collector.errors import StoreUnavailable, leaves_of
 from collector.observe.logs import get_logger
 from collector.observe.state import RecorderState, SessionStats, StorePhase
 from collector.session.backlog import Backlog
@@ -122,7 +122,7 @@ class SessionWriter:
                         return False
                 await self._end(link, self._ending())
         except* (StoreUnavailable, trio.TooSlowError) as group:
-            failure = group.exceptions[0]
+            failure = leaves_of(group)[0]
         if failure is not None:
             self._note_failure(failure)
         return failure is None
@@ -211,7 +211,7 @@ class SessionWriter:
                     self._has_link = True
                     await self._drain_on(link)
             except* (StoreUnavailable, SpoolFailed, trio.TooSlowError) as group:
-                failure = group.exceptions[0]
+                failure = leaves_of(group)[0]
             finally:
                 self._has_link = False
             if failure is None:

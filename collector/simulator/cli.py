@@ -14,7 +14,7 @@ import typing
 import click
 import trio
 
-from collector.errors import ConfigError, StartError
+from collector.errors import ConfigError, StartError, leaves_of
 from collector.simulator.faults import parse_fault
 from collector.simulator.server import Simulator, SimulatorSettings, open_simulator
 
@@ -161,11 +161,8 @@ def simulate(
 
 def complain(group: BaseExceptionGroup[BaseException], *, status: int) -> int:
     """Print each problem as a line of its own, and return the exit status."""
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            complain(typing.cast("BaseExceptionGroup[BaseException]", error), status=status)
-        else:
-            click.echo(f"collector simulate: {error}", err=True)
+    for error in leaves_of(group):
+        click.echo(f"collector simulate: {error}", err=True)
     return status
 
 

@@ -17,7 +17,7 @@ from attrs import frozen
 
 import collector
 from collector.clock import WallClock
-from collector.errors import StartError, StoreRejected, StoreUnavailable
+from collector.errors import StartError, StoreRejected, StoreUnavailable, leaves_of
 from collector.observe.logs import get_logger
 from collector.observe.state import StorePhase, StoreStatus
 from collector.store.batch import DAY_US, ensure_partitions
@@ -105,7 +105,7 @@ async def run_keeper(
                 delays = backoff_delays(rng, first_s=0.5, s_max=5.0)
                 await _keep(connection, recorder_key, retention, status, clock, ready)
         except* (StoreUnavailable, trio.TooSlowError) as group:
-            failure = group.exceptions[0]
+            failure = leaves_of(group)[0]
         # An outage of hours is told once, not with every try.
         if status.note_away(clock(), str(failure)):
             _log.warning("database away, tried again until it is back", reason=status.reason)

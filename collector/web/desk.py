@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar
 import trio
 from attrs import define, field, frozen
 
-from collector.errors import StoreError
+from collector.errors import StoreError, leaves_of
 from collector.store.connection import ConnectStore, TrioConnection
 
 ASK_S_MAX: Final = 10.0
@@ -66,5 +66,5 @@ class Desk(Generic[Answer]):
                 async with self.connect_store() as connection:
                     return await self.fetch(connection, number)
             except* StoreError as group:
-                reason = str(group.exceptions[0])
+                reason = str(leaves_of(group)[0])
         return Unanswered(reason or f"the database has not answered within {ASK_S_MAX:g} s")

@@ -17,7 +17,7 @@ from collector.protocol.tracker import FeedTracker
 from collector.store.batch import SessionEnding, close_session, write_batch
 from collector.store.connection import TrioConnection, open_connection
 from collector.web.data_health import DataHealthDesk
-from collector.web.desk import ASK_S_MAX, KEPT_S, Desk
+from collector.web.desk import ASK_S_MAX, KEPT_S, Desk, Unanswered
 from tests.frames import RECEIVED_US, delta_text, received, snapshot_text
 from tests.store.test_batch import TEXTS, batch_of, ready
 from tests.web.recorder import new_recorder, open_web
@@ -211,6 +211,12 @@ class SlowAway:
         yield None  # type: ignore[misc]  # pyright: ignore[reportReturnType]
 
 
+@asynccontextmanager
+async def connect_at_once() -> AsyncGenerator[TrioConnection]:
+    """A connection for questions that do not use it."""
+    yield None  # type: ignore[misc]  # pyright: ignore[reportReturnType]
+
+
 async def test_askers_share_one_question(autojump_clock: trio.testing.MockClock) -> None:
     """Many who ask at once, or within five seconds, cost the database one question."""
     database = SlowAway()
@@ -226,6 +232,17 @@ async def test_askers_share_one_question(autojump_clock: trio.testing.MockClock)
     assert database.asked == 2
 
 
+async def test_the_reason_is_that_of_the_error_in_a_group(autojump_clock: trio.testing.MockClock) -> None:
+    """An error that two nurseries have wrapped is reported by its own message, not by that of the groups."""
+
+    async def fetch(connection: TrioConnection, number: int) -> str:
+        async with trio.open_nursery(), trio.open_nursery():
+            raise StoreUnavailable("connection refused")
+
+    answer = await Desk(connect_at_once, fetch).ask(1)
+    assert answer == Unanswered("connection refused")
+
+
 async def test_a_dear_answer_is_kept_longer(autojump_clock: trio.testing.MockClock) -> None:
     """What took the database two seconds is not asked again for twenty."""
     asked: list[int] = []
@@ -235,11 +252,7 @@ async def test_a_dear_answer_is_kept_longer(autojump_clock: trio.testing.MockClo
         await trio.sleep(2.0)
         return "dear"
 
-    @asynccontextmanager
-    async def connect() -> AsyncGenerator[TrioConnection]:
-        yield None  # type: ignore[misc]  # pyright: ignore[reportReturnType]
-
-    desk = Desk(connect, fetch)
+    desk = Desk(connect_at_once, fetch)
     assert await desk.ask(1) == "dear"
     await trio.sleep(19.9)
     assert await desk.ask(1) == "dear"
