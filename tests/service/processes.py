@@ -2,17 +2,21 @@
 
 import os
 import re
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 START_S_MAX = 30
 STOP_S_MAX = 30
+PORT_FIRST = 20_000
+PORTS = 12_000
 
 
 class Program:
@@ -59,6 +63,20 @@ class Program:
             self.process.send_signal(number)
             time.sleep(0.01)
         return self.stop(number)
+
+
+def free_port() -> int:
+    """
+    A port for a program that has to be told one.
+
+    Not one of those that the kernel chooses, which begin at 32768: between this call and its use, the kernel
+    could give it to any other program on the machine, such as a second run of the tests.
+    """
+    while True:
+        port = PORT_FIRST + secrets.randbelow(PORTS)
+        with socket.socket() as taken, suppress(OSError):
+            taken.bind(("127.0.0.1", port))
+            return port
 
 
 def bare_environ() -> dict[str, str]:

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from tests.service.harness import query, raw_frames
-from tests.service.processes import Program, program, read_env_file
+from tests.service.processes import Program, free_port, program, read_env_file
 
 FLOW = ("--markets", "10", "--rate", "1000", "--speed", "max")
 
@@ -24,7 +24,7 @@ def run_environ(env_file: Path, database_url: str) -> dict[str, str]:
         **read_env_file(env_file),
         "DATABASE_URL": database_url,
         "HOST": "127.0.0.1",
-        "PORT": "18731",
+        "PORT": str(free_port()),
         "RL_LOG_FORMAT": "json",
         "RL_SPOOL_DIR": str(env_file.parent / "spool"),
     }
@@ -89,7 +89,7 @@ def test_signals_at_full_load_lose_nothing(tmp_path: Path, database_url: str, nu
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_impatient_operator(tmp_path: Path, number: int) -> None:
     """Signal upon signal until it has ended: still an orderly end, with its last word and status 0."""
-    with program("demo", "--dir", str(tmp_path / "demo"), "--port", "18734") as demo:
+    with program("demo", "--dir", str(tmp_path / "demo"), "--port", str(free_port())) as demo:
         demo.wait_for_line("Open http")
         assert demo.stop_impatiently(number) == 0, "".join(demo.lines)
     assert json.loads(demo.lines[-1])["event"].startswith("stopped: ")
@@ -105,7 +105,8 @@ def test_killed_recorder_is_found_dead_by_the_next(tmp_path: Path, database_url:
         with program("run", environ=environ) as collector:
             collector.wait_for_line('"connected"')
             # The first start may connect before its tables are there.
-            assert wait_for_rows("http://127.0.0.1:18731", 2000)["is_simulated"]
+            url = f"http://127.0.0.1:{environ['PORT']}"
+            assert wait_for_rows(url, 2000)["is_simulated"]
             collector.stop(signal.SIGKILL)
         states = query(database_url, "SELECT status, environment FROM rl_orderbook_sessions")
         assert states == [("active", "demo")]
@@ -181,8 +182,9 @@ def test_stop_without_a_database_loses_nothing(tmp_path: Path, database_url: str
 
 def test_demo_runs_with_nothing_to_configure(tmp_path: Path) -> None:
     """It says in one line where to look and that the data are simulated, shows them, and ends on Ctrl-C."""
-    with program("demo", "--dir", str(tmp_path / "demo"), "--port", "18732") as demo:
-        url = demo.wait_for_line(r"Open (http://127\.0\.0\.1:18732)/rl-stats .*simulated").group(1)
+    port = free_port()
+    with program("demo", "--dir", str(tmp_path / "demo"), "--port", str(port)) as demo:
+        url = demo.wait_for_line(rf"Open (http://127\.0\.0\.1:{port})/rl-stats .*simulated").group(1)
         assert wait_for_rows(url, 50)["is_simulated"]
         assert demo.stop(signal.SIGINT) == 0, "".join(demo.lines)
     assert not (tmp_path / "demo" / "postgres" / "postmaster.pid").exists()
@@ -190,14 +192,15 @@ def test_demo_runs_with_nothing_to_configure(tmp_path: Path) -> None:
 
 def test_port_that_is_taken(tmp_path: Path, database_url: str) -> None:
     """One line that says what to do, and exit status 1."""
-    with program("demo", "--dir", str(tmp_path / "demo"), "--port", "18733") as demo:
+    port = str(free_port())
+    with program("demo", "--dir", str(tmp_path / "demo"), "--port", port) as demo:
         demo.wait_for_line("Open http")
-        with program("demo", "--dir", str(tmp_path / "other"), "--port", "18733") as second:
+        with program("demo", "--dir", str(tmp_path / "other"), "--port", port) as second:
             assert second.process.wait(30) == 1
             second._reader.join(5)
             said = [line for line in second.lines if not line.startswith("{")]
             assert said == [
-                "collector: can't listen on 127.0.0.1 port 18733: it is taken;"
+                f"collector: can't listen on 127.0.0.1 port {port}: it is taken;"
                 " set PORT (--port of a demo) to a free one\n"
             ]
         assert demo.stop() == 0
