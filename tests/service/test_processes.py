@@ -3,6 +3,8 @@
 import json
 import random
 import signal
+import socket
+import subprocess
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ import psycopg
 import pytest
 
 from tests.service.harness import query, raw_frames
-from tests.service.processes import Program, free_port, program, read_env_file
+from tests.service.processes import START_S_MAX, Program, free_port, program, read_env_file
 
 FLOW = ("--markets", "10", "--rate", "1000", "--speed", "max")
 
@@ -94,6 +96,17 @@ def test_impatient_operator(tmp_path: Path, number: int) -> None:
         assert demo.stop_impatiently(number) == 0, "".join(demo.lines)
     assert json.loads(demo.lines[-1])["event"].startswith("stopped: ")
     assert not (tmp_path / "demo" / "postgres" / "postmaster.pid").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_service_in_the_background_of_a_script(tmp_path: Path, number: int) -> None:
+    """Where the shell has SIGINT ignored, both signals still end it in order, its PostgreSQL too."""
+    folder, port = tmp_path / "demo", str(free_port())
+    with program("demo", "--dir", str(folder), "--port", port, sigint=signal.SIG_IGN) as demo:
+        demo.wait_for_line("Open http")
+        assert demo.stop(number) == 0, "".join(demo.lines)
+    assert json.loads(demo.lines[-1])["event"].startswith("stopped: ")
+    assert not (folder / "postgres" / "postmaster.pid").exists()
 
 
 def test_killed_recorder_is_found_dead_by_the_next(tmp_path: Path, database_url: str) -> None:
@@ -252,3 +265,35 @@ def test_schema_command_without_a_database(refusing_port: int) -> None:
     assert len(schema.lines) == 1
     assert "refused" in schema.lines[0]
     assert "secret-word" not in schema.lines[0]
+
+
+@pytest.fixture
+def mute_database() -> Generator[socket.socket]:
+    """A server that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(START_S_MAX)
+        yield listener
+
+
+def url_of(listener: socket.socket) -> str:
+    return f"postgresql://user@127.0.0.1:{listener.getsockname()[1]}/none"
+
+
+def test_reading_command_is_interrupted(mute_database: socket.socket) -> None:
+    """Ctrl-C ends a command that waits for the database at once, with exit status 130 and no traceback."""
+    with program("verify", environ={"DATABASE_URL": url_of(mute_database)}, sigint=signal.SIG_DFL) as verify:
+        connection, _ = mute_database.accept()
+        with connection:
+            assert verify.stop(signal.SIGINT) == 130
+    assert verify.lines == []
+
+
+def test_reading_command_in_the_background_of_a_script(mute_database: socket.socket) -> None:
+    """The shell has SIGINT ignored there, and the command keeps it so; SIGTERM ends it."""
+    with program("verify", environ={"DATABASE_URL": url_of(mute_database)}, sigint=signal.SIG_IGN) as verify:
+        connection, _ = mute_database.accept()
+        with connection:
+            verify.process.send_signal(signal.SIGINT)
+            with pytest.raises(subprocess.TimeoutExpired):
+                verify.process.wait(0.5)
+            assert verify.stop(signal.SIGTERM) == -signal.SIGTERM
