@@ -16,9 +16,17 @@ The one error tree, and who answers which branch.
 
 Foreign exceptions are translated where they arise, with the original as their cause. Whatever is not in
 this tree is a bug and ends the process with its traceback; the next start is the recovery.
+
+A nursery wraps what its tasks raise in exception groups. An `except*` block only remembers what it caught,
+and what has to be raised is raised after it: before Python 3.11.4 an exception that is raised inside such a
+block stays in a group. `translated_errors` does this at each edge.
 """
 
-from typing import cast
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from typing import NoReturn, TypeVar, cast
+
+E = TypeVar("E", bound=BaseException)
 
 
 class CollectorError(Exception):
@@ -90,3 +98,48 @@ def leaves_of(error: BaseException) -> list[BaseException]:
         return [error]
     members = cast("BaseExceptionGroup[BaseException]", error).exceptions
     return [leaf for member in members for leaf in leaves_of(member)]
+
+
+def worst_of(errors: Iterable[E]) -> E:
+    """The error that tells most: the first one that is more than the end of a connection, else the first."""
+    ordered = list(errors)
+    return next((error for error in ordered if not isinstance(error, FeedLost)), ordered[0])
+
+
+@contextmanager
+def translated_errors(translate: Callable[[BaseException], CollectorError | None]) -> Generator[None]:
+    """
+    Raise the errors of the block as one error of this program that no exception group wraps.
+
+    `translate` returns the error that an exception stands for (itself, where it is ours already), and None
+    for what is not translated here. That takes precedence: a bug or a cancellation is raised, grouped as it
+    was, without the translated errors beside it. The original is the cause.
+    """
+    try:
+        yield
+    except (Exception, BaseExceptionGroup) as original:
+        leaves = leaves_of(original)
+        found = [error for leaf in leaves if (error := translate(leaf)) is not None]
+        if len(found) < len(leaves):
+            _raise_others(original, translate)
+        error = worst_of(found)
+        if error not in leaves:
+            raise error from original
+        # It is in the group already, which must not become its context: that would be a cycle.
+        context = error.__context__
+        try:
+            raise error
+        finally:
+            error.__context__ = context
+
+
+def _raise_others(
+    original: BaseException, translate: Callable[[BaseException], CollectorError | None]
+) -> NoReturn:
+    """Raise what is left of an exception without the translated errors in it."""
+    if isinstance(original, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", original)
+        _, others = group.split(lambda error: translate(error) is not None)
+        assert others is not None
+        raise others
+    raise original

@@ -311,6 +311,43 @@ def test_few_arguments_are_positional(path: Path) -> None:
             assert len(node.args) <= POSITIONAL_MAX, f"line {node.lineno}: {ast.unparse(node.func)}"
 
 
+def statements_of(handler: ast.ExceptHandler) -> Iterator[ast.AST]:
+    """Everything that runs in a handler: functions that are only defined there run elsewhere."""
+    waiting: list[ast.AST] = list(handler.body)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting.extend(ast.iter_child_nodes(node))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=id_of)
+def test_nothing_is_raised_in_a_handler_of_groups(path: Path) -> None:
+    """
+    An `except*` block remembers what it caught; what follows from it is raised after the block.
+
+    An exception that is raised inside it reaches the caller in a group before Python 3.11.4, and alone since.
+    """
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.TryStar):
+            found = [inner for handler in node.handlers for inner in statements_of(handler)]
+            raising = [
+                inner.lineno
+                for inner in found
+                if isinstance(inner, ast.Raise)
+                or (isinstance(inner, ast.Call) and ast.unparse(inner.func) == "sys.exit")
+            ]
+            assert not raising, f"raises in an except* block, line {raising[0]}"
+
+
+def test_groups_are_opened_in_one_place() -> None:
+    """How deep a group is nested depends on the nurseries on the way: only `leaves_of` looks inside one."""
+    for path in MODULES:
+        if path.name != "errors.py":
+            names = {node.attr for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute)}
+            assert "exceptions" not in names, path
+
+
 def test_environment_is_read_in_one_place() -> None:
     """Only the settings look at the environment."""
     readers = {str(path.relative_to(PRODUCT)) for path in MODULES if "os.environ" in path.read_text("utf-8")}

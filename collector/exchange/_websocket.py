@@ -32,7 +32,7 @@ from typing_extensions import override
 from wsproto.utilities import LocalProtocolError
 
 from collector.clock import WallClock
-from collector.errors import FeedError, FeedLost, FeedRefused, leaves_of
+from collector.errors import FeedError, FeedLost, FeedRefused, translated_errors
 from collector.exchange._transport import SIMULATED_HEADER, StampedText, Transport
 
 CONNECT_S_MAX = 15.0
@@ -63,10 +63,6 @@ async def open_websocket(
     Connect, and close in the end, both in bounded time.
 
     `sign` makes the headers; it is called when TCP and TLS stand, since a signature is good for seconds only.
-
-    Raises:
-        FeedRefused: the handshake was answered with 401, 403 or another client error.
-        FeedLost: anything else that ends a connection, also out of the body.
     """
     is_closing = False
     with trio.fail_after(CONNECT_S_MAX) as connecting:
@@ -84,10 +80,11 @@ async def open_websocket(
                     with trio.move_on_after(CLOSE_S_MAX, shield=True):
                         await connection.aclose()
                     nursery.cancel_scope.cancel(reason="connection closed")
-        except* LocalProtocolError:
+        except BaseExceptionGroup as group:
             # A ping that crosses our close frame on the wire: the library tries to answer it, and may not.
-            if not is_closing:
-                raise
+            _, others = group.split(lambda error: is_closing and isinstance(error, LocalProtocolError))
+            if others is not None:
+                raise others from None
         finally:
             with trio.move_on_after(CLOSE_S_MAX, shield=True):
                 await trio.aclose_forcefully(stream)
@@ -97,18 +94,16 @@ async def open_websocket(
 async def open_transport(
     url: str, sign: Callable[[], Mapping[str, str]], clock: WallClock
 ) -> AsyncGenerator["WebSocketTransport"]:
-    """`open_websocket` with the network's and the library's errors turned into FeedError."""
-    try:
+    """
+    `open_websocket` with the network's and the library's errors turned into FeedError.
+
+    Raises (never in an exception group):
+        FeedRefused: the handshake was answered with 401, 403 or another client error.
+        FeedLost: anything else that ends a connection, also out of the body.
+    """
+    with translated_errors(_feed_error):
         async with open_websocket(url, sign, clock) as transport:
             yield transport
-    except* trio.TooSlowError as group:
-        raise FeedLost(f"no connection within {CONNECT_S_MAX:g} s") from group
-    except* ConnectionRejected as group:
-        raise _refusal(cast("ConnectionRejected", leaves_of(group)[0])) from group
-    except* (HandshakeError, ConnectionClosed) as group:
-        raise FeedLost(f"handshake failed: {leaves_of(group)[0]}"[:REFUSAL_TEXT_MAX]) from group
-    except* (OSError, ssl.SSLError, trio.BrokenResourceError) as group:
-        raise FeedLost(f"network: {leaves_of(group)[0]}"[:REFUSAL_TEXT_MAX]) from group
 
 
 @define(eq=False)
@@ -274,6 +269,23 @@ async def _give_up_on_hangup(stream: ObservedStream) -> None:
     await stream.ended.wait()
     await trio.sleep(REJECTION_S)
     raise FeedLost("the exchange hung up in the handshake")
+
+
+def _feed_error(error: BaseException) -> FeedError | None:
+    """The FeedError that stands for an error of the network or the library; None for anything else."""
+    match error:
+        case FeedError():
+            return error
+        case trio.TooSlowError():
+            return FeedLost(f"no connection within {CONNECT_S_MAX:g} s")
+        case ConnectionRejected():
+            return _refusal(error)
+        case HandshakeError() | ConnectionClosed():
+            return FeedLost(f"handshake failed: {error}"[:REFUSAL_TEXT_MAX])
+        case OSError() | trio.BrokenResourceError():
+            return FeedLost(f"network: {error}"[:REFUSAL_TEXT_MAX])
+        case _:
+            return None
 
 
 def _refusal(rejected: ConnectionRejected) -> FeedError:

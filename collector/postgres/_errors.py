@@ -1,12 +1,11 @@
 """What PostgreSQL, psycopg and the network answer, as errors of this program."""
 
 import re
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import psycopg
 
-from collector.errors import StoreError, StoreRejected, StoreUnavailable
+from collector.errors import StoreError, StoreRejected, StoreUnavailable, translated_errors
 
 # SQLSTATE classes and codes after which the same write may well succeed: on this connection, on a new one, or
 # on the server that has taken over. Everything else with a SQLSTATE is about what we sent.
@@ -49,17 +48,17 @@ _REFUSAL_ADVICE = {
 }
 
 
-@contextmanager
-def translate_errors() -> Generator[None]:
+def translate_errors() -> AbstractContextManager[None]:
     """
     Turn psycopg's errors, and those of the network, into `StoreUnavailable` and `StoreRejected`.
 
     The message is one line, without password and conninfo; the original is the cause.
     """
-    try:
-        yield
-    except (psycopg.Error, OSError) as error:
-        raise store_error(error) from error
+    return translated_errors(_translate)
+
+
+def _translate(error: BaseException) -> StoreError | None:
+    return store_error(error) if isinstance(error, psycopg.Error | OSError) else None
 
 
 def store_error(error: psycopg.Error | OSError) -> StoreError:

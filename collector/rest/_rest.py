@@ -16,7 +16,7 @@ import msgspec
 import trio
 from msgspec import Raw, Struct
 
-from collector.errors import FeedLost, MalformedFrame
+from collector.errors import FeedLost, MalformedFrame, translated_errors
 from collector.protocol import OpenMarket, parse_size_e2
 
 REQUEST_S_MAX: Final = 20.0
@@ -121,25 +121,31 @@ async def fetch_market_records(api_url: str, tickers: Sequence[str]) -> dict[str
 async def _get_page(
     client: httpx2.AsyncClient, url: str, query: Mapping[str, str], shape: type[_Shape]
 ) -> _Shape:
-    try:
+    with translated_errors(_feed_lost):
         with trio.fail_after(REQUEST_S_MAX):
             response = await client.get(url, params=query, timeout=None)
-    except trio.TooSlowError as error:
-        raise FeedLost(f"REST: no answer within {REQUEST_S_MAX:g} s") from error
-    except httpx2.HTTPError as error:
-        raise FeedLost(f"REST: {type(error).__name__} {error}".strip()) from error
-    if response.status_code == TOO_MANY_REQUESTS:
-        raise FeedLost("REST: too many requests (HTTP 429)", retry_after_s=TOO_MANY_S)
-    if not response.is_success:
-        raise FeedLost(f"REST: answered with HTTP {response.status_code}")
-    try:
+        if response.status_code == TOO_MANY_REQUESTS:
+            raise FeedLost("REST: too many requests (HTTP 429)", retry_after_s=TOO_MANY_S)
+        if not response.is_success:
+            raise FeedLost(f"REST: answered with HTTP {response.status_code}")
         return msgspec.json.decode(response.content, type=shape)
-    except msgspec.MsgspecError as error:
-        raise FeedLost(f"REST: not a page of markets: {error}") from error
 
 
 def _read_market(record: Raw) -> _Market:
-    try:
+    with translated_errors(_feed_lost):
         return msgspec.json.decode(record, type=_Market)
-    except msgspec.MsgspecError as error:
-        raise FeedLost(f"REST: a market without a ticker: {error}") from error
+
+
+def _feed_lost(error: BaseException) -> FeedLost | None:
+    """The FeedLost that stands for an error of the network or an answer that is not understood."""
+    match error:
+        case FeedLost():
+            return error
+        case trio.TooSlowError():
+            return FeedLost(f"REST: no answer within {REQUEST_S_MAX:g} s")
+        case httpx2.HTTPError():
+            return FeedLost(f"REST: {type(error).__name__} {error}".strip())
+        case msgspec.MsgspecError():
+            return FeedLost(f"REST: not a page of markets: {error}")
+        case _:
+            return None

@@ -19,13 +19,13 @@ import random
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Final
+from typing import Final, cast
 
 import trio
 from attrs import define, field, frozen
 
 from collector.clock import WallClock, wait_for_tick
-from collector.errors import FeedError, FeedLost, leaves_of
+from collector.errors import FeedError, FeedLost, leaves_of, worst_of
 from collector.exchange import StampedText, Transport
 from collector.facts import (
     AuditFact,
@@ -144,7 +144,7 @@ async def run_session(
                     await session.receive()
                 connecting.cancel_scope.cancel(reason="the connection is over")
         except* FeedError as group:
-            error = _worst(group)
+            error = _reason_of(group)
         end.tell(error)
 
 
@@ -243,7 +243,7 @@ class _Session:
                 nursery.start_soon(self._stop_when_asked, nursery.cancel_scope, name="stopping")
             is_orderly = True
         except* FeedError as group:
-            error = _worst(group)
+            error = _reason_of(group)
         finally:
             self._fold_rest()
             self._close(error, is_orderly=is_orderly)
@@ -380,7 +380,5 @@ class _Session:
         _log.info("session ended", session=self.stats.session_id, status=ending.status, reason=ending.reason)
 
 
-def _worst(group: BaseExceptionGroup[FeedError]) -> FeedError:
-    """The one reason to name: whatever is not just the connection's end, else the first."""
-    leaves = [error for error in leaves_of(group) if isinstance(error, FeedError)]
-    return next((error for error in leaves if not isinstance(error, FeedLost)), leaves[0])
+def _reason_of(group: BaseExceptionGroup[FeedError]) -> FeedError:
+    return worst_of(cast("list[FeedError]", leaves_of(group)))

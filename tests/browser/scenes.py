@@ -7,7 +7,6 @@ goes wrong for real: the exchange refuses, frames are lost on the way, the datab
 
 import os
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -20,7 +19,7 @@ import psycopg
 from attrs import define
 from psycopg import sql
 
-from tests.service.processes import Program, program, read_env_file
+from tests.service.processes import Program, free_port, program, read_env_file
 from tests.tcp_proxy import change_url
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -155,11 +154,3 @@ def open_scene(
                     for stopped in (simulator, scene.collector):
                         stopped.process.send_signal(signal.SIGCONT)
                     scene.open_database()
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-    return port

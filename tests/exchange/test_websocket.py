@@ -8,7 +8,7 @@ import trio
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Ping, RejectConnection, Request, TextMessage
 
-from collector.errors import FeedLost, FeedRefused
+from collector.errors import FeedLost, FeedRefused, MarketLimitExceeded
 from collector.exchange import Transport, open_transport
 from collector.exchange import _websocket as websocket
 
@@ -86,9 +86,27 @@ async def test_peer_that_hangs_up_in_the_handshake() -> None:
         await stream.receive_some()
 
     async with peer(behave) as url:
-        with pytest.RaisesGroup(pytest.RaisesExc(FeedLost, match="hung up"), flatten_subgroups=True):
+        with pytest.raises(FeedLost, match="hung up"):
             async with connect(url):
                 pytest.fail("it hung up")
+
+
+async def test_error_of_the_block_is_not_wrapped() -> None:
+    """A FeedError that the block raises reaches the caller as the same object, not in an exception group."""
+    error = MarketLimitExceeded("too many markets")
+    async with peer(silent_after_handshake) as url:
+        with pytest.raises(MarketLimitExceeded) as caught:
+            async with connect(url):
+                raise error
+    assert caught.value is error
+
+
+async def test_bug_beside_a_loss_is_not_hidden() -> None:
+    """Any other exception of the block propagates, and no FeedError takes its place."""
+    async with peer(silent_after_handshake) as url:
+        with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
+            async with connect(url), trio.open_nursery():
+                raise ExceptionGroup("both", [FeedLost("gone"), ZeroDivisionError()])
 
 
 @pytest.mark.parametrize(

@@ -2,25 +2,37 @@
 
 import os
 import re
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 START_S_MAX = 30
 STOP_S_MAX = 30
+WITH_SIGINT = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, int(sys.argv[1]));"
+    " os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+)
+"""Replaces itself by a Python program that inherits what is to happen on SIGINT."""
+PORT_FIRST = 20_000
+PORTS = 12_000
 
 
 class Program:
     """A running `collector` command whose output is collected."""
 
-    def __init__(self, arguments: list[str], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, arguments: list[str], environ: Mapping[str, str], sigint: signal.Handlers | None = None
+    ) -> None:
+        inherit = [] if sigint is None else ["-c", WITH_SIGINT, str(sigint.value)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "collector", *arguments],
+            [sys.executable, *inherit, "-m", "collector", *arguments],
             env={**bare_environ(), **environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -61,6 +73,20 @@ class Program:
         return self.stop(number)
 
 
+def free_port() -> int:
+    """
+    A port for a program that has to be told one.
+
+    Not one of those that the kernel chooses, which begin at 32768: between this call and its use, the kernel
+    could give it to any other program on the machine, such as a second run of the tests.
+    """
+    while True:
+        port = PORT_FIRST + secrets.randbelow(PORTS)
+        with socket.socket() as taken, suppress(OSError):
+            taken.bind(("127.0.0.1", port))
+            return port
+
+
 def bare_environ() -> dict[str, str]:
     """This process's environment without anything that configures the collector."""
     names = ("KALSHI_", "RL_", "ORDERBOOK_", "DATABASE_", "HOST", "PORT")
@@ -68,9 +94,16 @@ def bare_environ() -> dict[str, str]:
 
 
 @contextmanager
-def program(*arguments: str, environ: Mapping[str, str] | None = None) -> Generator[Program]:
-    """Run a command for the time of the block; what is still running then is killed."""
-    running = Program(list(arguments), environ or {})
+def program(
+    *arguments: str, environ: Mapping[str, str] | None = None, sigint: signal.Handlers | None = None
+) -> Generator[Program]:
+    """
+    Run a command for the time of the block; what is still running then is killed.
+
+    `sigint` is what it inherits for SIGINT: SIG_DFL in the foreground of a terminal, SIG_IGN in the
+    background of a script. Without it, what this process has inherited itself.
+    """
+    running = Program(list(arguments), environ or {}, sigint)
     try:
         yield running
     finally:

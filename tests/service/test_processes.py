@@ -3,6 +3,8 @@
 import json
 import random
 import signal
+import socket
+import subprocess
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ import psycopg
 import pytest
 
 from tests.service.harness import query, raw_frames
-from tests.service.processes import Program, program, read_env_file
+from tests.service.processes import START_S_MAX, Program, free_port, program, read_env_file
 
 FLOW = ("--markets", "10", "--rate", "1000", "--speed", "max")
 
@@ -24,7 +26,7 @@ def run_environ(env_file: Path, database_url: str) -> dict[str, str]:
         **read_env_file(env_file),
         "DATABASE_URL": database_url,
         "HOST": "127.0.0.1",
-        "PORT": "18731",
+        "PORT": str(free_port()),
         "RL_LOG_FORMAT": "json",
         "RL_SPOOL_DIR": str(env_file.parent / "spool"),
     }
@@ -89,11 +91,22 @@ def test_signals_at_full_load_lose_nothing(tmp_path: Path, database_url: str, nu
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_impatient_operator(tmp_path: Path, number: int) -> None:
     """Signal upon signal until it has ended: still an orderly end, with its last word and status 0."""
-    with program("demo", "--dir", str(tmp_path / "demo"), "--port", "18734") as demo:
+    with program("demo", "--dir", str(tmp_path / "demo"), "--port", str(free_port())) as demo:
         demo.wait_for_line("Open http")
         assert demo.stop_impatiently(number) == 0, "".join(demo.lines)
     assert json.loads(demo.lines[-1])["event"].startswith("stopped: ")
     assert not (tmp_path / "demo" / "postgres" / "postmaster.pid").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_service_in_the_background_of_a_script(tmp_path: Path, number: int) -> None:
+    """Where the shell has SIGINT ignored, both signals still end it in order, its PostgreSQL too."""
+    folder, port = tmp_path / "demo", str(free_port())
+    with program("demo", "--dir", str(folder), "--port", port, sigint=signal.SIG_IGN) as demo:
+        demo.wait_for_line("Open http")
+        assert demo.stop(number) == 0, "".join(demo.lines)
+    assert json.loads(demo.lines[-1])["event"].startswith("stopped: ")
+    assert not (folder / "postgres" / "postmaster.pid").exists()
 
 
 def test_killed_recorder_is_found_dead_by_the_next(tmp_path: Path, database_url: str) -> None:
@@ -105,7 +118,8 @@ def test_killed_recorder_is_found_dead_by_the_next(tmp_path: Path, database_url:
         with program("run", environ=environ) as collector:
             collector.wait_for_line('"connected"')
             # The first start may connect before its tables are there.
-            assert wait_for_rows("http://127.0.0.1:18731", 2000)["is_simulated"]
+            url = f"http://127.0.0.1:{environ['PORT']}"
+            assert wait_for_rows(url, 2000)["is_simulated"]
             collector.stop(signal.SIGKILL)
         states = query(database_url, "SELECT status, environment FROM rl_orderbook_sessions")
         assert states == [("active", "demo")]
@@ -181,8 +195,9 @@ def test_stop_without_a_database_loses_nothing(tmp_path: Path, database_url: str
 
 def test_demo_runs_with_nothing_to_configure(tmp_path: Path) -> None:
     """It says in one line where to look and that the data are simulated, shows them, and ends on Ctrl-C."""
-    with program("demo", "--dir", str(tmp_path / "demo"), "--port", "18732") as demo:
-        url = demo.wait_for_line(r"Open (http://127\.0\.0\.1:18732)/rl-stats .*simulated").group(1)
+    port = free_port()
+    with program("demo", "--dir", str(tmp_path / "demo"), "--port", str(port)) as demo:
+        url = demo.wait_for_line(rf"Open (http://127\.0\.0\.1:{port})/rl-stats .*simulated").group(1)
         assert wait_for_rows(url, 50)["is_simulated"]
         assert demo.stop(signal.SIGINT) == 0, "".join(demo.lines)
     assert not (tmp_path / "demo" / "postgres" / "postmaster.pid").exists()
@@ -190,14 +205,15 @@ def test_demo_runs_with_nothing_to_configure(tmp_path: Path) -> None:
 
 def test_port_that_is_taken(tmp_path: Path, database_url: str) -> None:
     """One line that says what to do, and exit status 1."""
-    with program("demo", "--dir", str(tmp_path / "demo"), "--port", "18733") as demo:
+    port = str(free_port())
+    with program("demo", "--dir", str(tmp_path / "demo"), "--port", port) as demo:
         demo.wait_for_line("Open http")
-        with program("demo", "--dir", str(tmp_path / "other"), "--port", "18733") as second:
+        with program("demo", "--dir", str(tmp_path / "other"), "--port", port) as second:
             assert second.process.wait(30) == 1
             second._reader.join(5)
             said = [line for line in second.lines if not line.startswith("{")]
             assert said == [
-                "collector: can't listen on 127.0.0.1 port 18733: it is taken;"
+                f"collector: can't listen on 127.0.0.1 port {port}: it is taken;"
                 " set PORT (--port of a demo) to a free one\n"
             ]
         assert demo.stop() == 0
@@ -249,3 +265,35 @@ def test_schema_command_without_a_database(refusing_port: int) -> None:
     assert len(schema.lines) == 1
     assert "refused" in schema.lines[0]
     assert "secret-word" not in schema.lines[0]
+
+
+@pytest.fixture
+def mute_database() -> Generator[socket.socket]:
+    """A server that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(START_S_MAX)
+        yield listener
+
+
+def url_of(listener: socket.socket) -> str:
+    return f"postgresql://user@127.0.0.1:{listener.getsockname()[1]}/none"
+
+
+def test_reading_command_is_interrupted(mute_database: socket.socket) -> None:
+    """Ctrl-C ends a command that waits for the database at once, with exit status 130 and no traceback."""
+    with program("verify", environ={"DATABASE_URL": url_of(mute_database)}, sigint=signal.SIG_DFL) as verify:
+        connection, _ = mute_database.accept()
+        with connection:
+            assert verify.stop(signal.SIGINT) == 130
+    assert verify.lines == []
+
+
+def test_reading_command_in_the_background_of_a_script(mute_database: socket.socket) -> None:
+    """The shell has SIGINT ignored there, and the command keeps it so; SIGTERM ends it."""
+    with program("verify", environ={"DATABASE_URL": url_of(mute_database)}, sigint=signal.SIG_IGN) as verify:
+        connection, _ = mute_database.accept()
+        with connection:
+            verify.process.send_signal(signal.SIGINT)
+            with pytest.raises(subprocess.TimeoutExpired):
+                verify.process.wait(0.5)
+            assert verify.stop(signal.SIGTERM) == -signal.SIGTERM

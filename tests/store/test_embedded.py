@@ -20,10 +20,13 @@ from collector.errors import StartError
 from collector.postgres import open_connection
 from collector.postgres._embedded import open_embedded
 
-# Opens the server, says where, and goes on until it is killed.
+# Opens the server, says where, and goes on until it is killed. SIGINT interrupts it like any program in the
+# foreground; without that line it would inherit from a background run of the tests that SIGINT is ignored.
 PROGRAM = """
-import sys, trio
+import signal, sys, trio
 from collector.postgres._embedded import open_embedded
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 async def main():
     async with open_embedded(sys.argv[1]) as url:
@@ -58,9 +61,14 @@ def start_program(folder: Path) -> "subprocess.Popen[str]":
 
 def end_program(process: "subprocess.Popen[str]", number: int) -> None:
     process.send_signal(number)
-    process.wait(timeout=20)
-    assert process.stdout is not None
-    process.stdout.close()
+    try:
+        process.wait(timeout=20)
+    finally:
+        # One that does not end must not be left to the tests that follow.
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 async def test_keeps_its_data_from_one_run_to_the_next(folder: Path) -> None:

@@ -19,7 +19,7 @@ from collector.postgres import TrioConnection, open_connection
 from collector.recording import Recording
 from collector.storage import SessionEnding
 from collector.web._data_health import DataHealthQuery
-from collector.web._query_cache import ASK_S_MAX, KEPT_S, QueryCache
+from collector.web._query_cache import ASK_S_MAX, KEPT_S, QueryCache, Unanswered
 from tests.frames import RECEIVED_US, delta_text, received, snapshot_text
 from tests.store.test_batch import TEXTS, batch_of, ready
 from tests.web.recorder import new_recorder, open_web
@@ -226,6 +226,17 @@ async def test_askers_share_one_question(autojump_clock: trio.testing.MockClock)
     await trio.sleep(0.2)
     assert (await query.ask(20)).why == "connection refused"
     assert database.asked == 2
+
+
+async def test_the_reason_is_that_of_the_error_in_a_group(autojump_clock: trio.testing.MockClock) -> None:
+    """An error that two nurseries have wrapped is reported by its own message, not by that of the groups."""
+
+    async def fetch(number: int) -> str:
+        async with trio.open_nursery(), trio.open_nursery():
+            raise StoreUnavailable("connection refused")
+
+    answer = await QueryCache(fetch).ask(1)
+    assert answer == Unanswered("connection refused")
 
 
 async def test_a_dear_answer_is_kept_longer(autojump_clock: trio.testing.MockClock) -> None:
