@@ -14,8 +14,9 @@ MODULES := frontend/node_modules/.installed
 PAGES := collector/web/dist/rl-stats.html
 PAGE_SOURCES := $(shell find frontend -path frontend/node_modules -prune -o -type f -print)
 # The core: everything without I/O, sessions, the connection to the exchange, and recordings from end to end.
-CORE_TESTS := tests/protocol tests/observe tests/exchange tests/session tests/simulation tests/test_architecture.py \
-  tests/test_config.py tests/test_errors.py tests/service/test_recording.py
+CORE_TESTS := tests/protocol tests/facts tests/subscriptions tests/rawblocks tests/storage tests/observe tests/live \
+  tests/exchange tests/session tests/simulation tests/test_architecture.py tests/test_config.py \
+  tests/test_errors.py tests/service/test_recording.py
 # 91x wants a checkpoint on every path, and 114 a list of our own functions; tests may poll, which 110 forbids.
 ASYNC_OFF := ASYNC114,ASYNC910,ASYNC911,ASYNC912,ASYNC913
 

@@ -112,7 +112,7 @@ class Maintenance:
         except (StoreRejected, StoreUnavailable) as error:
             if connection.closed:
                 raise
-            # Today's partitions were made days ago: recording continues, and health asks for help.
+            # Today's partitions were made days ago: recording continues, and health says so.
             status.partitions_missing = True
             _log.error("partitions_not_made", reason=str(error))
             return

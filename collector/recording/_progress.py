@@ -1,4 +1,4 @@
-"""How far a long command has come."""
+"""Progress of a long command."""
 
 from collections.abc import Callable
 from typing import TypeAlias

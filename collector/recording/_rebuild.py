@@ -40,7 +40,7 @@ OVERLAPPING_MAX: Final = 20
 """Maximum number of overlapping sessions to consider: a deployment brings two recorders."""
 SILENT_US_MAX: Final = 300 * 1_000_000
 """
-Above the time in which a living recorder hears from its subscriptions: by default they are probed after 60 s.
+Above the longest silence of a living recorder: by default a subscription is probed after 60 s.
 """
 
 

@@ -151,7 +151,7 @@ class _Slots:
         raise error
 
     async def _answer(self, feed: FeedStatus, backoff: Backoff, error: Exception) -> None:
-        """Do what a lost connection asks for before the next one."""
+        """Wait, or split the markets, before the next connection."""
         assert isinstance(error, FeedError)
         if isinstance(error, MarketLimitExceeded) and len(feed.market_tickers) > 1:
             self._split(feed)
@@ -160,7 +160,7 @@ class _Slots:
 
     async def _run_connection(self, feed: FeedStatus, sessions: trio.Nursery) -> FeedError | None:
         """
-        Run one session until its connection ends. Returns the reason; None when the service asked for it.
+        Run one session until its connection ends. Returns the reason; None when the service stops.
         """
         if feed.phase is not FeedPhase.REFUSED:
             self._turn(feed, FeedPhase.CONNECTING, feed.reason)

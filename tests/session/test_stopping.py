@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from collector.observe import SessionStats, StorePhase
 from collector.session import run_supervisor
 from tests.frames import RECEIVED_US, snapshot_text, subscribed_texts
-from tests.session.test_scope import MARKETS, Bench
+from tests.session.test_session import MARKETS, Bench
 from tests.twins import MemoryDisk, TwinDatabase
 
 

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from collector.errors import FeedLost
 from tests.frames import snapshot_text, subscribed_texts
-from tests.session.test_scope import Bench, HandMadeTransport
+from tests.session.test_session import Bench, HandMadeTransport
 
 HOURS = 6
 

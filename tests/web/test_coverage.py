@@ -16,8 +16,8 @@ from collector.recording._coverage import coverage_of_markets
 from collector.storage import SessionEnding
 from collector.web._coverage import CoverageQuery, coverage_data
 from collector.web._query_cache import Unanswered
+from tests.database.test_batches import TEXTS, batch_of, ready
 from tests.frames import RECEIVED_US, received
-from tests.store.test_batch import TEXTS, batch_of, ready
 from tests.web.recorder import Recorder, new_recorder, open_web
 from tests.web.test_data_health import SlowAway
 

@@ -20,8 +20,8 @@ from collector.recording import Recording
 from collector.storage import SessionEnding
 from collector.web._data_health import DataHealthQuery
 from collector.web._query_cache import ASK_S_MAX, KEPT_S, QueryCache, Unanswered
+from tests.database.test_batches import TEXTS, batch_of, ready
 from tests.frames import RECEIVED_US, delta_text, received, snapshot_text
-from tests.store.test_batch import TEXTS, batch_of, ready
 from tests.web.recorder import new_recorder, open_web
 
 

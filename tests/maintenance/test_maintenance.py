@@ -16,7 +16,7 @@ from collector.observe import StorePhase, StoreStatus
 from collector.postgres import open_connection
 from collector.retry import Backoff
 from collector.storage import DAY_US
-from tests.store.test_batch import opening, rows
+from tests.database.test_batches import opening, rows
 
 COUNT_BY_TICKER = "SELECT market_ticker, COUNT(*) FROM rl_orderbook_snapshots GROUP BY market_ticker;"
 RECENT_BY_TICKER = """SELECT market_ticker, COUNT(*) FROM rl_orderbook_deltas

@@ -13,7 +13,7 @@ from psycopg import pq
 
 from collector.errors import StoreUnavailable
 from collector.postgres import TrioConnection, open_connection, translate_errors
-from tests.store.test_connection import (
+from tests.postgres.test_connection import (
     COPY_HEADER,
     COPY_NUMBERS,
     PROMPT_S,
