@@ -5,6 +5,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,14 +59,18 @@ def columns_in(url: str, table: str) -> dict[str, tuple[str, bool]]:
 
 
 @pytest.fixture
-async def schema_url(database_url: str) -> str:
+def schema_url(database_url: str) -> str:
     """A database with the schema."""
-    async with open_connection(database_url) as connection:
-        await apply_schema(connection)
+
+    async def apply() -> None:
+        async with open_connection(database_url) as connection:
+            await apply_schema(connection)
+
+    trio.run(apply)
     return database_url
 
 
-async def test_columns_are_those_of_the_schema(schema_url: str) -> None:
+def test_columns_are_those_of_the_schema(schema_url: str) -> None:
     """
     Names, types and nullability of each kind's columns are what `schema.sql` says, and none is left out.
     """
@@ -77,7 +82,7 @@ async def test_columns_are_those_of_the_schema(schema_url: str) -> None:
         assert {"session_id": ("integer", False), **described} == columns_in(schema_url, kind.table), kind
 
 
-async def test_every_count_has_a_column(schema_url: str) -> None:
+def test_every_count_has_a_column(schema_url: str) -> None:
     """
     The ledger has a column for each count of frames and each kind of row, the session for each of frames.
     """
