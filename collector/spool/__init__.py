@@ -7,9 +7,9 @@ Does not know PostgreSQL.
 - `_recovery`: what an earlier process left goes into the database.
 """
 
-from collector.spool._folder import (open_folder)
-from collector.spool._journal import (Journal, Spool, SpoolFailed, SpoolFull)
-from collector.spool._recovery import (run_recovery)
+from collector.spool._folder import open_folder
+from collector.spool._journal import Journal, Spool, SpoolFailed, SpoolFull
+from collector.spool._recovery import run_recovery
 
 __all__ = [
     "Journal",

@@ -16,8 +16,8 @@ import trio
 from attrs import frozen
 from typing_extensions import override
 
-from collector.errors import (StartError)
-from collector.spool._journal import (Disk)
+from collector.errors import StartError
+from collector.spool._journal import Disk
 
 LOCK_NAME: Final = "lock"
 

@@ -25,13 +25,11 @@ import trio
 import zstandard
 from attrs import define, field
 
-from collector.errors import (CollectorError)
-from collector.wakeup import (Wakeup)
-from collector.observe import (get_logger)
-from collector.observe import (SpoolStatus)
-from collector.facts import (Fact, FrameCounts, ReceivedFrame)
-from collector.storage import (KINDS)
-from collector.storage import (Batch, SessionEnding, SessionOpening)
+from collector.errors import CollectorError
+from collector.facts import Fact, FrameCounts, ReceivedFrame
+from collector.observe import SpoolStatus, get_logger
+from collector.storage import KINDS, Batch, SessionEnding, SessionOpening
+from collector.wakeup import Wakeup
 
 SEGMENT_BYTES_MAX: Final = 16 * 2**20
 """Some seconds of the busiest flow; a small spool has smaller ones."""

@@ -12,13 +12,11 @@ from typing import Final
 
 import trio
 
-from collector.errors import (StoreUnavailable)
-from collector.observe import (get_logger)
-from collector.storage import (Batch, SessionEnding)
-from collector.storage import (OpenStore, SessionLink)
-from collector.spool._journal import (Journal, SpoolFailed)
-from collector.retry import (Backoff, retry)
-from collector.storage import (SessionStore)
+from collector.errors import StoreUnavailable
+from collector.observe import get_logger
+from collector.retry import Backoff, retry
+from collector.spool._journal import Journal, SpoolFailed
+from collector.storage import Batch, OpenStore, SessionEnding, SessionLink, SessionStore
 
 DIED: Final = "recorder_died"
 

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from collector.facts import AuditFact, FrameBatch, FrameCounts
+from collector.facts import AuditFact, Cause, FrameBatch, FrameCounts
 from collector.observe import FeedPhase, RecorderState, StorePhase
 from collector.web._health import assess
+from collector.web._problem_text import CAUSES
 from collector.web._problems import find_problems
 from collector.web._schema import Problem
 from tests.web import test_health as states
@@ -314,3 +315,9 @@ def test_full_spool_tells_how_long_memory_will_do() -> None:
     assert left in details()[0]
     states.database_away(recorder.state)
     assert left in details()[0]
+
+
+def test_every_cause_has_words() -> None:
+    """Whatever makes a book unknown, the operator reads a title and an advice."""
+    assert CAUSES.keys() == set(Cause)
+    assert all(words.title and words.advice for words in CAUSES.values())
