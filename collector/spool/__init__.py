@@ -3,7 +3,8 @@ Where batches wait on disk while PostgreSQL is unavailable.
 
 Does not know PostgreSQL.
 
-- `_journal`: the records of one session, bounded, checksummed. `_folder`: files that are on the disk when a write returns.
+- `_journal`: the records of one session, bounded, checksummed. `_folder`: files that are on the disk when a
+  write returns.
 - `_recovery`: what an earlier process left goes into the database.
 """
 

@@ -31,7 +31,9 @@ _log = get_logger("recovery")
 async def run_recovery(
     journals: Iterable[Journal], open_store: OpenStore, store_ready: trio.Event, rng: random.Random
 ) -> None:
-    """Replay the journals of an earlier process, one after the other, however long the database is unavailable."""
+    """
+    Replay the journals of an earlier process, one after the other, however long the database is unavailable.
+    """
     await store_ready.wait()
     for journal in journals:
         backoff = Backoff(rng, RETRY_FIRST_S, RETRY_S_MAX)
