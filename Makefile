@@ -2,6 +2,9 @@
 #   make demo      the service on simulated data, in a browser
 #   make test      every check and every test, Python, frontend and browser
 #   make frontend  the dashboard's pages alone
+#   make test-core the tests of the core and of recording, without checks, frontend and browser
+# Another Python gets an environment of its own; the pages and what builds them are shared:
+#   make test PYTHON=python3.13 VENV=.venv-3.13
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,10 +13,13 @@ NPM := $(BIN)/python frontend/npm.py
 MODULES := frontend/node_modules/.installed
 PAGES := collector/web/dist/rl-stats.html
 PAGE_SOURCES := $(shell find frontend -path frontend/node_modules -prune -o -type f -print)
+# The core: everything without I/O, sessions, the connection to the exchange, and recordings from end to end.
+CORE_TESTS := tests/protocol tests/observe tests/exchange tests/session tests/simulation tests/test_architecture.py \
+  tests/test_config.py tests/test_errors.py tests/service/test_recording.py
 # 91x wants a checkpoint on every path, and 114 a list of our own functions; tests may poll, which 110 forbids.
 ASYNC_OFF := ASYNC114,ASYNC910,ASYNC911,ASYNC912,ASYNC913
 
-.PHONY: setup frontend demo test check lock clean
+.PHONY: setup frontend demo test test-core check lock clean
 
 setup: $(STAMP)
 
@@ -28,7 +34,8 @@ $(STAMP): requirements/develop.txt pyproject.toml
 
 frontend: $(PAGES)
 
-$(MODULES): frontend/package-lock.json frontend/.npmrc $(STAMP)
+# The environment brings npm and Node, but a new one is no reason to install again: another version of Node is.
+$(MODULES): frontend/package-lock.json frontend/.npmrc requirements/frontend.txt | $(STAMP)
 	$(NPM) ci --loglevel=error
 	@: > $@
 
@@ -43,6 +50,9 @@ test: setup frontend check
 	$(NPM) run --silent test
 	$(BIN)/python -m pytest
 
+test-core: setup
+	$(BIN)/python -m pytest $(CORE_TESTS)
+
 check: setup $(MODULES)
 	$(NPM) run --silent lint
 	$(NPM) run --silent typecheck
@@ -51,7 +61,7 @@ check: setup $(MODULES)
 	$(BIN)/flake8-async --disable $(ASYNC_OFF) $$(git ls-files 'collector/*.py')
 	$(BIN)/flake8-async --disable $(ASYNC_OFF),ASYNC110 $$(git ls-files 'tests/*.py' 'bench/*.py')
 	$(BIN)/mypy
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 # Needs uv on the path. The files it writes name no download host.
 lock:
@@ -60,4 +70,4 @@ lock:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements/runtime.txt -c requirements/frontend.txt requirements/develop.in -o requirements/develop.txt
 
 clean:
-	rm -rf $(VENV) .demo frontend/node_modules collector/web/dist
+	rm -rf $(VENV) .venv-* .demo frontend/node_modules collector/web/dist
