@@ -49,7 +49,7 @@ ARRIVED_FRAMES_MAX = 50_000
 BATCH_FRAMES_MAX = 1000
 """What the next task folds in one step: under 10 ms at less than 10 µs a frame."""
 GATHER_S = 0.002
-"""How long a lone frame waits for company: a hop between tasks costs more than the work on one frame."""
+"""Least time between two batches: switching tasks costs more than the work on one frame."""
 REFUSAL_TEXT_MAX = 300
 TOO_MANY_REQUESTS_S = 5.0
 """The exchange sends no Retry-After; its token buckets refill within three seconds."""
@@ -148,6 +148,7 @@ class WebSocketTransport(Transport):
         self._stream = stream
         self._clock = clock
         self._frames_out, self._frames_in = trio.open_memory_channel[StampedText](ARRIVED_FRAMES_MAX)
+        self._taken_s = float("-inf")
 
     @property
     @override
@@ -179,15 +180,16 @@ class WebSocketTransport(Transport):
     @override
     async def receive(self) -> Sequence[StampedText]:
         if self._frames_in.statistics().current_buffer_used < BATCH_FRAMES_MAX:
-            await trio.sleep(GATHER_S)
+            await trio.sleep_until(self._taken_s + GATHER_S)
         batch = self.take_nowait()
-        if batch:
-            return batch
-        try:
-            first = await self._frames_in.receive()
-        except trio.EndOfChannel:
-            raise self._loss() from None
-        return [first, *self.take_nowait(BATCH_FRAMES_MAX - 1)]
+        if not batch:
+            try:
+                first = await self._frames_in.receive()
+            except trio.EndOfChannel:
+                raise self._loss() from None
+            batch = [first, *self.take_nowait(BATCH_FRAMES_MAX - 1)]
+        self._taken_s = trio.current_time()
+        return batch
 
     @override
     def take_nowait(self, frames_max: int = BATCH_FRAMES_MAX) -> list[StampedText]:
