@@ -54,7 +54,9 @@ CREATE TABLE IF NOT EXISTS rl_delta_rows (
     sequence_number bigint NOT NULL,
     delta_e2        bigint NOT NULL,
     old_size_e2     bigint NOT NULL,
+    clock           bigint,                     -- the exchange's; null before October 2026
     session_id      integer NOT NULL,
+    sid             integer NOT NULL,
     market_id       integer NOT NULL,
     price_e4        smallint NOT NULL,
     is_yes          boolean NOT NULL
@@ -71,6 +73,7 @@ CREATE TABLE IF NOT EXISTS rl_trade_rows (
     sequence_number bigint,                     -- null when the exchange numbered no trades
     count_e2        bigint NOT NULL,
     session_id      integer NOT NULL,
+    sid             integer,
     market_id       integer NOT NULL,
     price_e4        smallint NOT NULL,          -- of YES
     is_taker_yes    boolean,
@@ -83,7 +86,10 @@ CREATE INDEX IF NOT EXISTS rl_trade_rows_market ON rl_trade_rows (market_id, rec
 CREATE TABLE IF NOT EXISTS rl_snapshot_rows (
     received_us     bigint NOT NULL,
     sequence_number bigint NOT NULL,
+    clock           bigint,                     -- of the newest change in the book; null before October 2026
+    frame_number    bigint NOT NULL,
     session_id      integer NOT NULL,
+    sid             integer NOT NULL,
     market_id       integer NOT NULL,
     origin          text NOT NULL CHECK (origin IN ('initial', 'requested', 'unsolicited', 'checkpoint')),
     yes_bids        jsonb NOT NULL,
@@ -99,6 +105,7 @@ CREATE TABLE IF NOT EXISTS rl_market_events (
     timestamp_ms    bigint,
     sequence_number bigint,
     session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    sid             integer,
     market_ticker   text NOT NULL,
     event_type      text NOT NULL,
     event           jsonb NOT NULL              -- the exchange's message; NUL characters in it as text
@@ -111,7 +118,7 @@ CREATE INDEX IF NOT EXISTS rl_market_events_session ON rl_market_events (session
 
 CREATE TABLE IF NOT EXISTS rl_orderbook_gaps (
     session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
-    sid             bigint NOT NULL,
+    sid             integer NOT NULL,
     expected        bigint NOT NULL,            -- the number that should have come
     received        bigint,                     -- the one that came instead; null: the subscription ended; as
                                                 -- expected: no number is missing, but the content is not to be trusted
@@ -136,6 +143,7 @@ CREATE TABLE IF NOT EXISTS rl_orderbook_rejects (
 CREATE TABLE IF NOT EXISTS rl_orderbook_audits (
     session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
     market_ticker   text NOT NULL,
+    sid             integer NOT NULL,
     sequence_number bigint NOT NULL,
     received_us     bigint NOT NULL,
     is_match        boolean NOT NULL,
@@ -233,7 +241,7 @@ CREATE TABLE IF NOT EXISTS rl_trading_actions (
 -- ---------------------------------------------------------------- the names that readers use
 
 CREATE OR REPLACE VIEW rl_orderbook_deltas AS
-SELECT d.session_id, m.market_ticker, d.sequence_number, d.timestamp_ms, d.received_us,
+SELECT d.session_id, m.market_ticker, d.sid, d.sequence_number, d.clock, d.timestamp_ms, d.received_us,
        CASE WHEN d.is_yes THEN 'yes' ELSE 'no' END AS side,
        CASE WHEN d.old_size_e2 + d.delta_e2 = 0 THEN 'remove'
             WHEN d.old_size_e2 = 0 THEN 'add'
@@ -242,12 +250,13 @@ SELECT d.session_id, m.market_ticker, d.sequence_number, d.timestamp_ms, d.recei
   FROM rl_delta_rows d JOIN rl_markets m USING (market_id);
 
 CREATE OR REPLACE VIEW rl_orderbook_snapshots AS
-SELECT s.session_id, m.market_ticker, s.sequence_number, s.received_us / 1000 AS timestamp_ms, s.received_us,
+SELECT s.session_id, m.market_ticker, s.sid, s.sequence_number, s.clock,
+       s.received_us / 1000 AS timestamp_ms, s.received_us,
        s.origin, s.yes_bids, s.no_bids, s.digest
   FROM rl_snapshot_rows s JOIN rl_markets m USING (market_id);
 
 CREATE OR REPLACE VIEW rl_orderbook_trades AS
-SELECT t.session_id, m.market_ticker, t.sequence_number, t.timestamp_ms, t.received_us, t.trade_id,
+SELECT t.session_id, m.market_ticker, t.sid, t.sequence_number, t.timestamp_ms, t.received_us, t.trade_id,
        CASE WHEN t.is_taker_yes THEN 'yes' WHEN NOT t.is_taker_yes THEN 'no' END AS taker_side,
        t.price_e4::integer AS price_e4, t.count_e2, t.is_block_trade
   FROM rl_trade_rows t JOIN rl_markets m USING (market_id);

@@ -17,20 +17,33 @@ def snapshot_text(
     no: Mapping[str, str] | None = None,
     sid: int = 1,
     command_id: int | None = None,
+    clock: int | None = None,
 ) -> str:
     msg: dict[str, Any] = {"market_ticker": ticker, "market_id": "0000"}
     if yes:
         msg["yes_dollars_fp"] = [list(level) for level in yes.items()]
     if no:
         msg["no_dollars_fp"] = [list(level) for level in no.items()]
+    if clock is not None:
+        msg["clock"] = clock
     frame: dict[str, Any] = {"type": "orderbook_snapshot", "sid": sid, "seq": seq, "msg": msg}
     if command_id is not None:
         frame["id"] = command_id
     return json.dumps(frame) + "\n"
 
 
-def delta_text(ticker: str, seq: int, price: str, delta: str, *, side: str = "yes", sid: int = 1) -> str:
-    msg = {
+def delta_text(
+    ticker: str,
+    seq: int,
+    price: str,
+    delta: str,
+    *,
+    side: str = "yes",
+    sid: int = 1,
+    clock: int | None = None,
+    sending_ts_ms: int | None = None,
+) -> str:
+    msg: dict[str, Any] = {
         "market_ticker": ticker,
         "market_id": "0000",
         "price_dollars": price,
@@ -39,7 +52,12 @@ def delta_text(ticker: str, seq: int, price: str, delta: str, *, side: str = "ye
         "ts": "2026-08-11T01:15:15.566273Z",
         "ts_ms": 1786410915566,
     }
-    return json.dumps({"type": "orderbook_delta", "sid": sid, "seq": seq, "msg": msg}) + "\n"
+    if clock is not None:
+        msg["clock"] = clock
+    frame: dict[str, Any] = {"type": "orderbook_delta", "sid": sid, "seq": seq, "msg": msg}
+    if sending_ts_ms is not None:
+        frame["sending_ts_ms"] = sending_ts_ms
+    return json.dumps(frame) + "\n"
 
 
 def trade_text(ticker: str, seq: int, *, sid: int = 2) -> str:

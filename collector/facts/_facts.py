@@ -8,7 +8,7 @@ frames from 1.
 from operator import add
 from typing import Final, Literal, TypeAlias
 
-from attrs import fields, frozen
+from attrs import field, fields, frozen
 
 from collector.facts._causes import Cause
 from collector.protocol import Levels, Message, Side
@@ -28,7 +28,12 @@ class ReceivedFrame:
 
 @frozen
 class DeltaFact:
-    """A level has changed. Sizes before and after are those of the book as this recorder folds it."""
+    """
+    A level has changed. Sizes before and after are those of the book as this recorder folds it.
+
+    `clock` is the exchange's (None where the frame has none), `sending_ts_ms` when the exchange sent the
+    frame.
+    """
 
     market_ticker: str
     sequence_number: int
@@ -38,6 +43,9 @@ class DeltaFact:
     price_e4: int
     delta_e2: int
     old_size_e2: int
+    sid: int = field(kw_only=True)
+    clock: int | None = field(default=None, kw_only=True)
+    sending_ts_ms: int | None = field(default=None, kw_only=True)
 
     @property
     def new_size_e2(self) -> int:
@@ -59,7 +67,12 @@ class DeltaFact:
 
 @frozen
 class SnapshotFact:
-    """A market's book has been replaced as a whole."""
+    """
+    A market's book has been replaced as a whole, or written out as it is (origin `checkpoint`).
+
+    `clock` is that of the newest change in the book, None where the exchange sent none. A checkpoint has the
+    number, the `sid` and the clock of the market's last snapshot or delta, and the frame that made it due.
+    """
 
     market_ticker: str
     sequence_number: int
@@ -68,6 +81,9 @@ class SnapshotFact:
     yes_bids: Levels
     no_bids: Levels
     digest: bytes
+    sid: int = field(kw_only=True)
+    frame_number: int = field(kw_only=True)
+    clock: int | None = field(default=None, kw_only=True)
 
 
 @frozen
@@ -83,6 +99,8 @@ class TradeFact:
     price_e4: int
     count_e2: int
     is_block_trade: bool | None
+    sid: int | None = field(kw_only=True)
+    sending_ts_ms: int | None = field(default=None, kw_only=True)
 
     @property
     def is_taker_yes(self) -> bool | None:
@@ -104,6 +122,7 @@ class EventFact:
     received_us: int
     event_type: str
     event: str
+    sid: int | None = field(kw_only=True)
 
 
 @frozen
@@ -141,6 +160,7 @@ class AuditFact:
     received_us: int
     is_match: bool
     first_difference: str | None
+    sid: int = field(kw_only=True)
 
 
 @frozen

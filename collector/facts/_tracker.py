@@ -76,6 +76,8 @@ class MarketState:
     is_lost: bool = False
     sid: int | None = None
     sequence_number: int = 0
+    clock: int | None = None
+    """The exchange's clock of the newest snapshot or delta; None where that had none."""
     timestamp_ms: int | None = None
     received_us: int = 0
     hour: int = 0
@@ -193,7 +195,7 @@ class FeedTracker:
 
     def _process_content(self, envelope: Envelope, frame: ReceivedFrame, facts: list[Fact]) -> str:
         decoded = decode_message(envelope)
-        for name in decoded.unknown_fields:
+        for name in (*envelope.unknown_fields, *decoded.unknown_fields):
             _count_name(self.unknown_fields, f"{envelope.type}.{name[:100]}")
         match decoded.message:
             case DeltaMessage() as delta:
@@ -228,6 +230,7 @@ class FeedTracker:
         old_size_e2 = market.book.apply(delta.side, delta.price_e4, delta.delta_e2)
         market.sid = sid
         market.sequence_number = seq
+        market.clock = delta.clock
         market.timestamp_ms = delta.timestamp_ms
         market.received_us = frame.received_us
         market.deltas += 1
@@ -241,6 +244,9 @@ class FeedTracker:
                 price_e4=delta.price_e4,
                 delta_e2=delta.delta_e2,
                 old_size_e2=old_size_e2,
+                sid=sid,
+                clock=delta.clock,
+                sending_ts_ms=envelope.sending_ts_ms,
             )
         )
         if old_size_e2 + delta.delta_e2 < 0 and market.is_exact:
@@ -267,11 +273,12 @@ class FeedTracker:
         market.is_lost = False
         market.sid = sid
         market.sequence_number = seq
+        market.clock = snapshot.clock
         market.timestamp_ms = None
         market.received_us = frame.received_us
         market.hour = frame.received_us // HOUR_US
         market.snapshots += 1
-        facts.append(_snapshot_of(market, frame.received_us, origin))
+        facts.append(_snapshot_of(market, frame, origin))
         if sid in self.ended_sids:
             # Nothing follows a late answer on a subscription that has ended: it makes no book exact.
             self._lose_one(market, sid, seq + 1, frame, cause=Cause.AFTER_END, facts=facts)
@@ -280,7 +287,9 @@ class FeedTracker:
             self._lose_one(market, sid, seq + 1, frame, cause=Cause.UNFOLLOWED, facts=facts)
             del self.markets[market.ticker]
         elif is_audit:
-            facts.append(AuditFact(market.ticker, seq, frame.received_us, difference is None, difference))
+            facts.append(
+                AuditFact(market.ticker, seq, frame.received_us, difference is None, difference, sid=sid)
+            )
             if difference is not None:
                 self._lose_one(market, sid, seq + 1, frame, cause=Cause.AUDIT_MISMATCH, facts=facts)
 
@@ -290,7 +299,7 @@ class FeedTracker:
         if hour != market.hour:
             market.hour = hour
             if market.is_exact:
-                facts.append(_snapshot_of(market, frame.received_us, "checkpoint"))
+                facts.append(_snapshot_of(market, frame, "checkpoint"))
 
     def _note_trade(
         self, envelope: Envelope, trade: TradeMessage, frame: ReceivedFrame, facts: list[Fact]
@@ -307,6 +316,8 @@ class FeedTracker:
                 price_e4=trade.price_e4,
                 count_e2=trade.count_e2,
                 is_block_trade=trade.is_block_trade,
+                sid=envelope.sid,
+                sending_ts_ms=envelope.sending_ts_ms,
             )
         )
 
@@ -328,6 +339,7 @@ class FeedTracker:
                     received_us=frame.received_us,
                     event_type=event_type,
                     event=event,
+                    sid=envelope.sid,
                 )
             )
 
@@ -456,15 +468,19 @@ class FeedTracker:
         return market
 
 
-def _snapshot_of(market: MarketState, received_us: int, origin: Origin) -> SnapshotFact:
+def _snapshot_of(market: MarketState, frame: ReceivedFrame, origin: Origin) -> SnapshotFact:
+    assert market.sid is not None
     return SnapshotFact(
         market_ticker=market.ticker,
         sequence_number=market.sequence_number,
-        received_us=received_us,
+        received_us=frame.received_us,
         origin=origin,
         yes_bids=dict(market.book.yes_bids),
         no_bids=dict(market.book.no_bids),
         digest=market.book.digest(),
+        sid=market.sid,
+        frame_number=frame.number,
+        clock=market.clock,
     )
 
 

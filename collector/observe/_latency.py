@@ -102,9 +102,16 @@ class AgeHistogram:
 
 @define(eq=False)
 class MessageAges:
-    """The three ages of a session's messages."""
+    """
+    The latencies of a session's messages.
+
+    `exchange_to_send` and `send_to_receive` are the two parts of `exchange_to_receive`, for frames that say
+    when the exchange sent them.
+    """
 
     exchange_to_receive: AgeHistogram = field(factory=AgeHistogram)
+    exchange_to_send: AgeHistogram = field(factory=AgeHistogram)
+    send_to_receive: AgeHistogram = field(factory=AgeHistogram)
     receive_to_book: AgeHistogram = field(factory=AgeHistogram)
     receive_to_commit: AgeHistogram = field(factory=AgeHistogram)
 
@@ -113,6 +120,8 @@ class MessageAges:
         """The histograms under the names that readers know."""
         return {
             "exchange_to_receive": self.exchange_to_receive,
+            "exchange_to_send": self.exchange_to_send,
+            "send_to_receive": self.send_to_receive,
             "receive_to_book": self.receive_to_book,
             "receive_to_commit": self.receive_to_commit,
         }
@@ -120,12 +129,18 @@ class MessageAges:
     def note_folded(self, batch: FrameBatch, now_us: int) -> int | None:
         """Count a batch that has just been folded, and tell the least age from the exchange."""
         self.receive_to_book.note([now_us - frame.received_us for frame in batch.frames])
-        ages_us = [
-            fact.received_us - fact.timestamp_ms * 1000
-            for fact in batch.facts
-            if isinstance(fact, DeltaFact | TradeFact) and fact.timestamp_ms is not None
-        ]
+        ages_us: list[int] = []
+        to_send_us: list[int] = []
+        to_receive_us: list[int] = []
+        for fact in batch.facts:
+            if isinstance(fact, DeltaFact | TradeFact) and fact.timestamp_ms is not None:
+                ages_us.append(fact.received_us - fact.timestamp_ms * 1000)
+                if fact.sending_ts_ms is not None:
+                    to_send_us.append((fact.sending_ts_ms - fact.timestamp_ms) * 1000)
+                    to_receive_us.append(fact.received_us - fact.sending_ts_ms * 1000)
         self.exchange_to_receive.note(ages_us)
+        self.exchange_to_send.note(to_send_us)
+        self.send_to_receive.note(to_receive_us)
         return min(ages_us, default=None)
 
     def note_committed(self, frames: Sequence[ReceivedFrame], now_us: int) -> None:

@@ -38,7 +38,10 @@ from collector.protocol._units import Side, checked_price_e4, checked_size_e2, p
 
 # PostgreSQL's bigint is the narrowest place that a number has to pass on its way.
 _Count = Annotated[int, Meta(ge=0, le=2**62)]
-_Sid = Annotated[int, Meta(ge=0, le=2**62)]
+_Sid = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+"""The exchange assigns 1, 2, 3 on each connection; rows hold four bytes."""
+_DeltaClock = Annotated[int, Meta(ge=1, le=2**62)]
+_SnapshotClock = Annotated[int, Meta(ge=0, le=2**62)]
 _Ticker = Annotated[str, Meta(pattern=r"^[!-~]{1,200}\Z")]
 _TradeId = Annotated[str, Meta(pattern=r"^[!-~]{1,200}\Z")]
 _Text = Annotated[str, Meta(max_length=10_000)]
@@ -46,12 +49,13 @@ _EventType = Annotated[str, Meta(pattern=r"^[!-~]{1,100}\Z")]
 _LegacyLevel = tuple[int, int]
 
 
-class _Envelope(Struct):
+class _Envelope(Struct, forbid_unknown_fields=True):
     type: Annotated[str, Meta(min_length=1, max_length=100)]
     sid: _Sid | None = None
     seq: _Count | None = None
     id: int | None = None
     msg: Raw = Raw()
+    sending_ts_ms: _Count | None = None
     market_tickers: Raw = Raw()
 
 
@@ -62,6 +66,7 @@ class _Delta(Struct, forbid_unknown_fields=True):
     delta_fp: str | None = None
     ts: Raw = Raw()
     ts_ms: _Count | None = None
+    clock: _DeltaClock | None = None
     market_id: Raw = Raw()
     client_order_id: Raw = Raw()
     subaccount: Raw = Raw()
@@ -73,6 +78,7 @@ class _Snapshot(Struct, forbid_unknown_fields=True):
     market_ticker: _Ticker
     yes_dollars_fp: list[tuple[str, str]] | None = None
     no_dollars_fp: list[tuple[str, str]] | None = None
+    clock: _SnapshotClock | None = None
     market_id: Raw = Raw()
     yes_dollars: list[tuple[str, int]] | None = None
     no_dollars: list[tuple[str, int]] | None = None
@@ -130,11 +136,11 @@ class _Error(Struct):
     msg: Raw = Raw()
 
 
-_envelope_decoder = msgspec.json.Decoder(_Envelope)
 _ok_decoder = msgspec.json.Decoder(_Ok)
 _keys_decoder = msgspec.json.Decoder(dict[str, Raw])
 _STRICT: dict[type[Struct], msgspec.json.Decoder[Any]] = {
-    shape: msgspec.json.Decoder(shape) for shape in (_Delta, _Snapshot, _Trade, _Subscribed, _Error)
+    shape: msgspec.json.Decoder(shape)
+    for shape in (_Envelope, _Delta, _Snapshot, _Trade, _Subscribed, _Error)
 }
 
 
@@ -144,7 +150,9 @@ class Envelope:
     What every frame carries.
 
     `sid` and `seq` are None where the frame has none; `command_id` is that of the command it answers.
-    `content` is the undecoded `msg`.
+    `sending_ts_ms` is when the exchange sent the frame, in milliseconds since 1970; None in frames before
+    October 2026. `content` is the undecoded `msg`, `unknown_fields` are names that this program does not
+    know.
     """
 
     type: str
@@ -152,6 +160,8 @@ class Envelope:
     seq: int | None
     command_id: int | None
     content: Raw
+    sending_ts_ms: int | None = None
+    unknown_fields: tuple[str, ...] = ()
 
 
 @frozen
@@ -165,14 +175,22 @@ class Decoded:
 def decode_envelope(text: str) -> Envelope:
     """Read what every frame carries. Raises MalformedFrame."""
     try:
-        wire = _envelope_decoder.decode(text)
+        wire, unknown = _decode_known(text, _Envelope)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise MalformedFrame(f"envelope: {_one_line(error)}") from error
     content = wire.msg
     if not content and wire.market_tickers:
         # Where an `ok` had its list until the end of 2025.
         content = Raw(b'{"market_tickers":' + bytes(wire.market_tickers) + b"}")
-    return Envelope(wire.type, wire.sid, wire.seq, wire.id or None, content)
+    return Envelope(
+        type=wire.type,
+        sid=wire.sid,
+        seq=wire.seq,
+        command_id=wire.id or None,
+        content=content,
+        sending_ts_ms=wire.sending_ts_ms,
+        unknown_fields=unknown,
+    )
 
 
 def decode_message(envelope: Envelope) -> Decoded:
@@ -210,14 +228,22 @@ def _decode_delta(content: Raw) -> Decoded:
     timestamp_ms = wire.ts_ms
     if timestamp_ms is None:
         timestamp_ms = _parse_optional_ms(_optional(wire.ts, str))
-    return Decoded(DeltaMessage(wire.market_ticker, wire.side, price_e4, delta_e2, timestamp_ms), unknown)
+    message = DeltaMessage(
+        market_ticker=wire.market_ticker,
+        side=wire.side,
+        price_e4=price_e4,
+        delta_e2=delta_e2,
+        timestamp_ms=timestamp_ms,
+        clock=wire.clock,
+    )
+    return Decoded(message, unknown)
 
 
 def _decode_snapshot(content: Raw) -> Decoded:
     wire, unknown = _decode_known(content, _Snapshot)
     yes_bids = _levels(wire.yes_dollars_fp, wire.yes_dollars, wire.yes)
     no_bids = _levels(wire.no_dollars_fp, wire.no_dollars, wire.no)
-    return Decoded(SnapshotMessage(wire.market_ticker, yes_bids, no_bids), unknown)
+    return Decoded(SnapshotMessage(wire.market_ticker, yes_bids, no_bids, wire.clock), unknown)
 
 
 def _levels(
@@ -365,7 +391,7 @@ def _decode_unsubscribed(_content: Raw) -> Decoded:
     return Decoded(UnsubscribedReply())
 
 
-def _decode_known(content: Raw, shape: type[Struct]) -> tuple[Any, tuple[str, ...]]:
+def _decode_known(content: Raw | str, shape: type[Struct]) -> tuple[Any, tuple[str, ...]]:
     """Decode strictly; when only unknown fields stand in the way, without them, telling their names."""
     try:
         return _STRICT[shape].decode(content), ()

@@ -30,22 +30,34 @@ Levels: TypeAlias = dict[int, int]
 
 @frozen
 class SnapshotMessage:
-    """A full book. A side that was left out on the wire is an empty side."""
+    """
+    A full book. A side that was left out on the wire is an empty side.
+
+    `clock` is the exchange's clock of the newest change that the book includes, 0 where the market has had
+    none. None in frames before October 2026.
+    """
 
     market_ticker: str
     yes_bids: Levels
     no_bids: Levels
+    clock: int | None = None
 
 
 @frozen
 class DeltaMessage:
-    """A signed change of what rests at one price. `timestamp_ms` is None when the exchange sent no time."""
+    """
+    A signed change of what rests at one price. `timestamp_ms` is None when the exchange sent no time.
+
+    `clock` is the exchange's clock of the action that made the change. Changes of one action share it, and
+    every connection sends the same clock for the same change. None in frames before October 2026.
+    """
 
     market_ticker: str
     side: Side
     price_e4: int
     delta_e2: int
     timestamp_ms: int | None
+    clock: int | None = None
 
 
 @frozen

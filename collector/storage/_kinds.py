@@ -198,6 +198,8 @@ DELTA: Final = RowKind(
         Column("sequence_number", ColumnType.BIGINT),
         Column("delta_e2", ColumnType.BIGINT),
         Column("old_size_e2", ColumnType.BIGINT),
+        Column("clock", ColumnType.BIGINT, is_nullable=True),
+        Column("sid", ColumnType.INTEGER),
         Column("market_id", ColumnType.MARKET, "market_ticker"),
         Column("price_e4", ColumnType.SMALLINT),
         Column("is_yes", ColumnType.BOOLEAN),
@@ -211,6 +213,9 @@ SNAPSHOT: Final = RowKind(
     (
         Column("received_us", ColumnType.BIGINT),
         Column("sequence_number", ColumnType.BIGINT),
+        Column("clock", ColumnType.BIGINT, is_nullable=True),
+        Column("frame_number", ColumnType.BIGINT),
+        Column("sid", ColumnType.INTEGER),
         Column("market_id", ColumnType.MARKET, "market_ticker"),
         Column("origin", ColumnType.TEXT),
         Column("yes_bids", ColumnType.JSONB),
@@ -228,6 +233,7 @@ TRADE: Final = RowKind(
         Column("timestamp_ms", ColumnType.BIGINT, is_nullable=True),
         Column("sequence_number", ColumnType.BIGINT, is_nullable=True),
         Column("count_e2", ColumnType.BIGINT),
+        Column("sid", ColumnType.INTEGER, is_nullable=True),
         Column("market_id", ColumnType.MARKET, "market_ticker"),
         Column("price_e4", ColumnType.SMALLINT),
         Column("is_taker_yes", ColumnType.BOOLEAN, is_nullable=True),
@@ -236,9 +242,22 @@ TRADE: Final = RowKind(
     ),
     is_partitioned=True,
 )
-EVENT: Final = RowKind("event", EventFact, "rl_market_events", columns_of(EventFact, event=ColumnType.JSONB))
-GAP: Final = RowKind("gap", GapFact, "rl_orderbook_gaps", columns_of(GapFact), time_column="detected_us")
-AUDIT: Final = RowKind("audit", AuditFact, "rl_orderbook_audits", columns_of(AuditFact))
+EVENT: Final = RowKind(
+    "event",
+    EventFact,
+    "rl_market_events",
+    columns_of(EventFact, event=ColumnType.JSONB, sid=ColumnType.INTEGER),
+)
+GAP: Final = RowKind(
+    "gap",
+    GapFact,
+    "rl_orderbook_gaps",
+    columns_of(GapFact, sid=ColumnType.INTEGER),
+    time_column="detected_us",
+)
+AUDIT: Final = RowKind(
+    "audit", AuditFact, "rl_orderbook_audits", columns_of(AuditFact, sid=ColumnType.INTEGER)
+)
 REJECT: Final = RowKind(
     "reject",
     RejectFact,

@@ -18,6 +18,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from collector.facts import FRAME_COUNTS
 from collector.live import LiveHub
 from collector.observe import AgeSum, FeedPhase, RecorderState, StorePhase
 from collector.web._stats import count_reconnections
@@ -68,17 +69,15 @@ class StateCollector(Collector):
             f"{_PREFIX}frames", "Frames of the exchange by what became of them.", labels=["kind"]
         )
         counts = self.state.received
-        family.add_metric(["deltas"], counts.deltas)
-        family.add_metric(["snapshots"], counts.snapshots)
-        family.add_metric(["trades"], counts.trades)
-        family.add_metric(["controls"], counts.controls)
-        family.add_metric(["stales"], counts.stales)
-        family.add_metric(["rejects"], counts.rejects)
+        for name, count in zip(FRAME_COUNTS, counts.values(), strict=True):
+            family.add_metric([name], count)
         return family
 
     def _ages(self) -> Iterable[Metric]:
         whats = {
             "exchange_to_receive": "From the exchange's own time of a message to its arrival.",
+            "exchange_to_send": "From the exchange's own time of a message to when it sent the frame.",
+            "send_to_receive": "From when the exchange sent a frame to its arrival.",
             "receive_to_book": "From a frame's arrival to its book.",
             "receive_to_commit": "From a frame's arrival to its place in the database.",
         }

@@ -149,6 +149,8 @@ class AgesData(Struct, frozen=True):
     """How old messages are: from the exchange to us, from there to the book, and to the database."""
 
     exchange_to_receive: QuantilesData
+    exchange_to_send: QuantilesData
+    send_to_receive: QuantilesData
     receive_to_book: QuantilesData
     receive_to_commit: QuantilesData
 

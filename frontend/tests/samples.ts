@@ -82,6 +82,8 @@ export function makeStats(change: Partial<StatsData> = {}): StatsData {
     write_ms_max: 7,
     ages_ms: {
       exchange_to_receive: { p50: 0.7, p99: 2 },
+      exchange_to_send: { p50: 0.3, p99: 1 },
+      send_to_receive: { p50: 0.4, p99: 1 },
       receive_to_book: { p50: 0.4, p99: 1.1 },
       receive_to_commit: { p50: 540, p99: 1043 },
     },

@@ -25,8 +25,8 @@ from tests.tcp_proxy import open_proxy, server_target, through_port
 DAY = RECEIVED_US // DAY_US
 TEXTS = (
     subscribed_text("orderbook_delta", 1),
-    snapshot_text("A", 1, yes={"0.4500": "10.00"}, no={"0.5000": "3.25"}),
-    delta_text("A", 2, "0.4500", "-4.00"),
+    snapshot_text("A", 1, yes={"0.4500": "10.00"}, no={"0.5000": "3.25"}, clock=70),
+    delta_text("A", 2, "0.4500", "-4.00", clock=71),
     delta_text("B", 3, "0.9900", "1.50", side="no"),
     trade_text("A", 1),
     delta_text("A", 7, "0.4500", "-6.00"),
@@ -94,8 +94,8 @@ async def test_audits_and_the_channel_of_a_gap(database_url: str) -> None:
         assert not await write_batch(connection, session_id, batch_of(frames), market_ids)
 
     assert rows(database_url, "SELECT * FROM rl_orderbook_audits ORDER BY sequence_number") == [
-        (session_id, "A", 2, RECEIVED_US + 2000, True, None),
-        (session_id, "A", 3, RECEIVED_US + 3000, False, "yes 4500: book 100, exchange 300"),
+        (session_id, "A", 1, 2, RECEIVED_US + 2000, True, None),
+        (session_id, "A", 1, 3, RECEIVED_US + 3000, False, "yes 4500: book 100, exchange 300"),
     ]
     assert rows(database_url, "SELECT audit_rows, gap_rows FROM rl_write_ledger") == [(2, 3)]
     assert rows(
@@ -114,15 +114,31 @@ async def test_each_kind_of_row(database_url: str) -> None:
         assert await write_batch(connection, session_id, batch_of(frames), market_ids)
 
     assert rows(database_url, "SELECT * FROM rl_orderbook_deltas ORDER BY sequence_number") == [
-        (session_id, "A", 2, 1786410915566, RECEIVED_US + 3000, "yes", "update", 4500, -400, 1000, 600),
-        (session_id, "B", 3, 1786410915566, RECEIVED_US + 4000, "no", "add", 9900, 150, 0, 150),
-        (session_id, "A", 7, 1786410915566, RECEIVED_US + 6000, "yes", "remove", 4500, -600, 600, 0),
+        (
+            session_id,
+            "A",
+            1,
+            2,
+            71,
+            1786410915566,
+            RECEIVED_US + 3000,
+            "yes",
+            "update",
+            4500,
+            -400,
+            1000,
+            600,
+        ),
+        (session_id, "B", 1, 3, None, 1786410915566, RECEIVED_US + 4000, "no", "add", 9900, 150, 0, 150),
+        (session_id, "A", 1, 7, None, 1786410915566, RECEIVED_US + 6000, "yes", "remove", 4500, -600, 600, 0),
     ]
     (snapshot,) = rows(database_url, "SELECT * FROM rl_orderbook_snapshots")
-    assert snapshot[:8] == (
+    assert snapshot[:10] == (
         session_id,
         "A",
         1,
+        1,
+        70,
         (RECEIVED_US + 2000) // 1000,
         RECEIVED_US + 2000,
         "initial",
@@ -130,7 +146,7 @@ async def test_each_kind_of_row(database_url: str) -> None:
         {"5000": 325},
     )
     assert rows(database_url, "SELECT * FROM rl_orderbook_trades") == [
-        (session_id, "A", 1, 1786410063969, RECEIVED_US + 5000, "trade-1", "no", 3500, 10, False)
+        (session_id, "A", 2, 1, 1786410063969, RECEIVED_US + 5000, "trade-1", "no", 3500, 10, False)
     ]
     assert rows(
         database_url, "SELECT sid, expected, received, cause, market_ticker FROM rl_orderbook_gaps"

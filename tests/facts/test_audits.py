@@ -50,7 +50,9 @@ def test_book_that_equals_the_answer_is_a_match() -> None:
     assert [type(fact) for fact in batch.facts] == [
         SnapshotFact, DeltaFact, SnapshotFact, AuditFact, DeltaFact,
     ]  # fmt: skip
-    assert batch.facts[3] == AuditFact("A", 3, RECEIVED_US + 3000, is_match=True, first_difference=None)
+    assert batch.facts[3] == AuditFact(
+        "A", 3, RECEIVED_US + 3000, is_match=True, first_difference=None, sid=1
+    )
     assert tracker.exact_count() == 1
 
 
@@ -67,7 +69,7 @@ def test_book_that_differs_is_told_and_asked_for_again() -> None:
 
     snapshot, audit, gap = batch.facts[2:]
     assert isinstance(snapshot, SnapshotFact)
-    assert audit == AuditFact("A", 3, RECEIVED_US + 3000, False, "yes 4500: book 1000, exchange 1200")
+    assert audit == AuditFact("A", 3, RECEIVED_US + 3000, False, "yes 4500: book 1000, exchange 1200", sid=1)
     assert gap == GapFact(1, 4, 4, RECEIVED_US + 3000, 3, Cause.AUDIT_MISMATCH, "A", "orderbook_delta")
     assert tracker.lost_markets() == ["A"]
     assert tracker.markets["A"].book.yes_bids == {4500: 1200}

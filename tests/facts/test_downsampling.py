@@ -16,7 +16,7 @@ def deltas_of(moves: list[tuple[tuple[str, Side, int], int]]) -> list[DeltaFact]
     facts: list[DeltaFact] = []
     for seq, ((ticker, side, price_e4), delta_e2) in enumerate(moves, 1):
         old_size_e2 = books[ticker].apply(side, price_e4, delta_e2)
-        facts.append(DeltaFact(ticker, seq, seq, seq, side, price_e4, delta_e2, old_size_e2))
+        facts.append(DeltaFact(ticker, seq, seq, seq, side, price_e4, delta_e2, old_size_e2, sid=1))
     return facts
 
 
@@ -57,7 +57,7 @@ def test_what_is_summed_comes_out_before_a_gap_and_before_a_snapshot() -> None:
     """Nothing that was received before a hole or a replacement is left out of the rows."""
     first, second = deltas_of([(("A", "yes", 1), 5), (("B", "no", 2), 7)])
     gap = GapFact(1, 3, 5, 0, 3, Cause.SEQUENCE)
-    snapshot = SnapshotFact("A", 6, 0, "requested", {}, {}, b"")
+    snapshot = SnapshotFact("A", 6, 0, "requested", {}, {}, b"", sid=1, frame_number=1)
 
     assert Thinner(10).thin([first, second, gap]) == [first, second, gap]
     assert Thinner(10).thin([first, second, snapshot]) == [first, snapshot]

@@ -411,7 +411,9 @@ def test_trade_keeps_all_of_it() -> None:
     """A trade becomes a fact with its number, time, sides and block flag."""
     _, facts, _ = process(trade_text("A", 1))
 
-    assert facts == [TradeFact("A", 1, 1786410063969, RECEIVED_US + 1000, "trade-1", "no", 3500, 10, False)]
+    assert facts == [
+        TradeFact("A", 1, 1786410063969, RECEIVED_US + 1000, "trade-1", "no", 3500, 10, False, sid=2)
+    ]
 
 
 def test_event_of_a_recorded_market_becomes_a_fact() -> None:
@@ -432,7 +434,7 @@ def test_event_of_a_recorded_market_becomes_a_fact() -> None:
         '{"determination_ts": 1786410063, "event_type": "determined", "market_ticker": "A", "result": "yes",'
         ' "settlement_value": "1.0000"}'
     )
-    assert events[0] == EventFact("A", 1, 1786410063000, RECEIVED_US + 2000, "determined", text)
+    assert events[0] == EventFact("A", 1, 1786410063000, RECEIVED_US + 2000, "determined", text, sid=3)
     assert [(event.market_ticker, event.event_type, event.timestamp_ms) for event in events[1:]] == [
         ("B", "close_date_updated", None),
         ("A", "event_fee_update", None),

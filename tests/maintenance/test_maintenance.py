@@ -96,12 +96,12 @@ async def test_columns_are_the_contract(database_url: str) -> None:
     async with open_connection(database_url) as connection:
         await apply_schema(connection)
     for view, columns in {
-        "rl_orderbook_deltas": "session_id, market_ticker, sequence_number, timestamp_ms, received_us, side,"
-        " action, price_e4, delta_e2, old_size_e2, new_size_e2",
-        "rl_orderbook_snapshots": "session_id, market_ticker, sequence_number, timestamp_ms,"
-        " received_us, origin, yes_bids, no_bids, digest",
-        "rl_orderbook_trades": "session_id, market_ticker, sequence_number, timestamp_ms, received_us,"
-        " trade_id,"
+        "rl_orderbook_deltas": "session_id, market_ticker, sid, sequence_number, clock, timestamp_ms,"
+        " received_us, side, action, price_e4, delta_e2, old_size_e2, new_size_e2",
+        "rl_orderbook_snapshots": "session_id, market_ticker, sid, sequence_number, clock,"
+        " timestamp_ms, received_us, origin, yes_bids, no_bids, digest",
+        "rl_orderbook_trades": "session_id, market_ticker, sid, sequence_number, timestamp_ms,"
+        " received_us, trade_id,"
         " taker_side, price_e4, count_e2, is_block_trade",
     }.items():
         with psycopg.connect(database_url) as connection:

@@ -5,9 +5,11 @@ import random
 import pytest
 from attrs import define, field
 
+from collector.facts import FeedTracker
 from collector.observe import quantile_us
-from collector.observe._latency import SLOTS, AgeHistogram, AgeTrend
+from collector.observe._latency import SLOTS, AgeHistogram, AgeTrend, MessageAges
 from collector.observe._state import SESSIONS_KEPT
+from tests.frames import RECEIVED_US, delta_text, received, snapshot_text
 from tests.web.recorder import NOW_US, delta, new_recorder, running_recorder
 
 S = 1_000_000
@@ -196,3 +198,18 @@ def test_the_alarm_of_a_session_that_ends_is_over() -> None:
     session.status = "error"
     assert recorder.state.note_trends(500.0) == [(session, "ended")]
     assert recorder.state.note_trends(501.0) == []
+
+
+def test_sending_time_splits_the_way_from_the_exchange() -> None:
+    """A frame that says when it was sent adds to both parts, one that does not adds to neither."""
+    texts = [
+        snapshot_text("A", 1),
+        delta_text("A", 2, "0.4500", "1.00", sending_ts_ms=1786410915568),
+        delta_text("A", 3, "0.4500", "1.00"),
+    ]
+    batch = FeedTracker.of_markets(["A"]).process(received(*texts))
+    ages = MessageAges()
+    ages.note_folded(batch, RECEIVED_US + 5000)
+    assert (sum(ages.exchange_to_send.all()), ages.exchange_to_send.sum_us) == (1, 2000)
+    assert (sum(ages.send_to_receive.all()), ages.send_to_receive.sum_us) == (1, 4000)
+    assert sum(ages.exchange_to_receive.all()) == 2

@@ -1,6 +1,7 @@
 """Frame text to messages."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -74,6 +75,48 @@ def test_unknown_type_and_unknown_field_are_no_errors() -> None:
 
     assert decoded.message == DeltaMessage("M", "yes", 5000, 100, 5)
     assert decoded.unknown_fields == ("mood", "aura")
+
+
+def test_unknown_fields_beside_the_content_are_named() -> None:
+    """An envelope may have more than is known: the frame is read, and the names are there to be counted."""
+    envelope = decode_envelope(
+        '{"type":"orderbook_delta","sid":1,"seq":4,"shard":2,"sending_ts_ms":5,"msg":{},"mood":[]}'
+    )
+    assert (envelope.sid, envelope.seq, envelope.sending_ts_ms) == (1, 4, 5)
+    assert envelope.unknown_fields == ("shard", "mood")
+    with pytest.raises(MalformedFrame, match="seq"):
+        decode_envelope('{"type":"orderbook_delta","sid":1,"seq":"4","shard":2,"msg":{}}')
+
+
+def test_clocks() -> None:
+    """Deltas and snapshots carry the exchange's clock; frames of before have none."""
+    wording: dict[str, Any] = {"side": "yes", "price_dollars": "0.5", "delta_fp": "1"}
+    for clock in (1, 2**62, None):
+        delta = decode_msg(
+            "orderbook_delta", **wording, **({} if clock is None else {"clock": clock})
+        ).message
+        assert isinstance(delta, DeltaMessage)
+        assert delta.clock == clock
+    snapshot = decode_msg("orderbook_snapshot", clock=0).message
+    assert isinstance(snapshot, SnapshotMessage)
+    assert snapshot.clock == 0
+
+
+@pytest.mark.parametrize("clock", [0, -1, 2**63, "7", 7.0, 7.5, True, [7]])
+def test_clock_that_is_none_is_malformed(clock: object) -> None:
+    """A delta's clock is at least 1: anything else is no value of this field."""
+    with pytest.raises(MalformedFrame):
+        decode_msg("orderbook_delta", side="yes", price_dollars="0.5", delta_fp="1", clock=clock)
+    if clock != 0:
+        with pytest.raises(MalformedFrame):
+            decode_msg("orderbook_snapshot", clock=clock)
+
+
+@pytest.mark.parametrize("sid", [-1, 2**31, 1.5, "1"])
+def test_sid_that_no_row_can_hold_is_malformed(sid: object) -> None:
+    """The exchange assigns 1, 2, 3; rows hold four bytes, and nothing is cut off silently."""
+    with pytest.raises(MalformedFrame):
+        decode_envelope(json.dumps({"type": "ok", "sid": sid, "seq": 1}))
 
 
 def test_time_as_text_alone() -> None:

@@ -33,15 +33,15 @@ from collector.storage._kinds import Column, columns_of
 TYPES = {ColumnType.MARKET: "integer"}
 """What a column's type is called in the catalog, where that is not its own name."""
 EXAMPLES: tuple[Any, ...] = (
-    DeltaFact("A", 1, 5, 7, "no", 4500, -3, 10),
-    DeltaFact("B", 2, None, 8, "yes", 1, 3, 0),
-    SnapshotFact("A", 3, 9, "initial", {4500: 10, 300: 7, 10_000: 1}, {}, b"\x00\xff"),
-    TradeFact("A", None, None, 10, "id-1", None, 1, 2, None),
-    TradeFact("B", 4, 5, 11, "id-2", "no", 1, 2, False),
-    EventFact("A", None, 3, 12, "settled", json.dumps({"aa": 1.5, "b": [1, {"a": None, "z": "ü"}]})),
+    DeltaFact("A", 1, 5, 7, "no", 4500, -3, 10, sid=1),
+    DeltaFact("B", 2, None, 8, "yes", 1, 3, 0, sid=1),
+    SnapshotFact("A", 3, 9, "initial", {4500: 10, 300: 7, 10_000: 1}, {}, b"\x00\xff", sid=1, frame_number=1),
+    TradeFact("A", None, None, 10, "id-1", None, 1, 2, None, sid=2),
+    TradeFact("B", 4, 5, 11, "id-2", "no", 1, 2, False, sid=2),
+    EventFact("A", None, 3, 12, "settled", json.dumps({"aa": 1.5, "b": [1, {"a": None, "z": "ü"}]}), sid=3),
     GapFact(1, 2, None, 13, 14, Cause.SEQUENCE),
     GapFact(1, 2, 2, 14, 15, Cause.AUDIT_MISMATCH, "A", "orderbook_delta"),
-    AuditFact("A", 5, 15, False, "yes 4500: book 1, exchange 2"),
+    AuditFact("A", 5, 15, False, "yes 4500: book 1, exchange 2", sid=1),
     RejectFact(16, 17, "a NUL \0 in it", "text \0 of the frame"),
     RawBlock(1, 2, 3, 4, 1, 0, b"12345678", b"\x00payload"),
 )
@@ -122,7 +122,7 @@ async def test_what_is_written_is_read_back(schema_url: str) -> None:
 def test_levels_compare_as_the_database_returns_them(yes: dict[int, int], no: dict[int, int]) -> None:
     """A book from a fact equals the same book after a way through jsonb, whatever the order of its levels."""
     (kind,) = (kind for kind in KINDS if kind.fact is SnapshotFact)
-    values = kind.values(SnapshotFact("A", 1, 2, "initial", yes, no, b""))
+    values = kind.values(SnapshotFact("A", 1, 2, "initial", yes, no, b"", sid=1, frame_number=1))
     record = [json.loads(value) if column.type is ColumnType.JSONB else value
               for column, value in zip(kind.columns, values, strict=True)]  # fmt: skip
     assert kind.values_of_record(record) == values
@@ -141,7 +141,7 @@ def test_columns_follow_from_annotations() -> None:
 def test_a_value_that_is_too_large_is_no_row() -> None:
     """An integer beyond its column's type is an error, never a wrong number."""
     (kind,) = (kind for kind in KINDS if kind.fact is DeltaFact)
-    fact: Fact = DeltaFact("A", 1, 5, 7, "no", 40_000, -3, 10)
+    fact: Fact = DeltaFact("A", 1, 5, 7, "no", 40_000, -3, 10, sid=1)
     with pytest.raises(Exception, match="requires"):
         encode_rows(kind, [fact], 1, {"A": 1})
 

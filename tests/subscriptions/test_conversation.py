@@ -94,7 +94,7 @@ def test_book_lost_again_right_after_its_answer_is_asked_for_again() -> None:
     """An answer that has come does not count as one that is still awaited."""
     conversation = subscribed()
     assert len(due(conversation, 1.0, "A")) == 1
-    conversation.note([SnapshotFact("A", 5, 0, "requested", {}, {}, b"")], 1.5)
+    conversation.note([SnapshotFact("A", 5, 0, "requested", {}, {}, b"", sid=1, frame_number=1)], 1.5)
 
     assert len(due(conversation, 2.0, "A")) == 1
 
@@ -196,7 +196,11 @@ def test_one_refused_market_does_not_starve_the_others() -> None:
             else:
                 lost -= set(asked)
                 conversation.note(
-                    [SnapshotFact(ticker, 5, 0, "requested", {}, {}, b"") for ticker in asked], now_s
+                    [
+                        SnapshotFact(ticker, 5, 0, "requested", {}, {}, b"", sid=1, frame_number=1)
+                        for ticker in asked
+                    ],
+                    now_s,
                 )
 
     assert lost == {"M2"}
@@ -316,7 +320,7 @@ def test_market_is_not_taken_out_while_a_snapshot_of_it_is_on_its_way() -> None:
     assert (command["params"]["action"], command["params"]["sids"]) == ("delete_markets", [2])
     assert due(conversation, 3.0) == []
 
-    conversation.note([SnapshotFact("A", 9, 0, "requested", {}, {}, b"")], 3.5)
+    conversation.note([SnapshotFact("A", 9, 0, "requested", {}, {}, b"", sid=1, frame_number=1)], 3.5)
     (command,) = due(conversation, 4.0)
     assert (command["params"]["action"], command["params"]["sids"]) == ("delete_markets", [1])
 

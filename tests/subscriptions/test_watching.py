@@ -49,7 +49,7 @@ class Exchange:
         for ticker in command["params"]["market_tickers"]:
             self.chains[sid].expected += 1
             if sid == 1:
-                snapshot = SnapshotFact(ticker, 5, 0, "requested", {}, {}, b"")
+                snapshot = SnapshotFact(ticker, 5, 0, "requested", {}, {}, b"", sid=1, frame_number=1)
                 self.conversation.note([snapshot], self.now_s, self.chains)
                 self.lost = [other for other in self.lost if other != ticker]
             else:

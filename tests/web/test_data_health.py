@@ -30,8 +30,8 @@ async def record(url: str, *, batches: int = 2, end: bool = True) -> int:
     tracker = FeedTracker.of_markets(["A", "B"])
     first = tracker.process(received(*TEXTS))
     audits = (
-        AuditFact("A", 8, RECEIVED_US + 5, True, None),
-        AuditFact("B", 9, RECEIVED_US + 7, False, "yes 4500: book 1, exchange 2"),
+        AuditFact("A", 8, RECEIVED_US + 5, True, None, sid=1),
+        AuditFact("B", 9, RECEIVED_US + 7, False, "yes 4500: book 1, exchange 2", sid=1),
     )
     async with ready(url) as (connection, session_id, market_ids):
         await write_batch(connection, session_id, batch_of(first, 1, (*first.facts, *audits)), market_ids)
@@ -141,7 +141,7 @@ async def test_the_newest_sessions_come_first_and_are_bounded(database_url: str)
         ("DELETE FROM rl_orderbook_audits", "audit rows: 2 by the ledger, 0 are there"),
         ("DELETE FROM rl_orderbook_rejects", "reject rows: 1 by the ledger, 0 are there"),
         (
-            "INSERT INTO rl_market_events SELECT 1, 1, 1, session_id, 'A', 'determined', '{}'"
+            "INSERT INTO rl_market_events SELECT 1, 1, 1, session_id, 3, 'A', 'determined', '{}'"
             " FROM rl_orderbook_sessions",
             "event rows: 0 by the ledger, 1 are there",
         ),

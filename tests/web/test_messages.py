@@ -189,7 +189,10 @@ def test_stats_have_ages_spool_audits_and_clock() -> None:
     recorder.now_us = 1_750_000_000_123_000 + 40_000
     batch = recorder.fold(session, delta("A", 2))
     session.ages.note_committed(batch.frames, recorder.now_us + 300_000)
-    verdicts = (AuditFact("A", 2, NOW_US, True, None), AuditFact("A", 2, NOW_US, False, "yes 4500"))
+    verdicts = (
+        AuditFact("A", 2, NOW_US, True, None, sid=1),
+        AuditFact("A", 2, NOW_US, False, "yes 4500", sid=1),
+    )
     recorder.state.note_batch(session, FrameBatch(batch.frames, verdicts, FrameCounts()))
     recorder.state.spool.records, recorder.state.spool.bytes = 7, 9_000
     session.age_trend.is_alarming = True
@@ -214,7 +217,10 @@ def test_stats_have_problems_and_the_newest_events() -> None:
     for number in range(2, 27):
         recorder.fold(session, "x" * 1000 + str(number), delta("A", number * 10))
     batch = recorder.fold(session, delta("A", 261))
-    audits = (AuditFact("A", 2, NOW_US, True, None), AuditFact("A", 3, NOW_US + 1000, False, "yes 4500"))
+    audits = (
+        AuditFact("A", 2, NOW_US, True, None, sid=1),
+        AuditFact("A", 3, NOW_US + 1000, False, "yes 4500", sid=1),
+    )
     recorder.state.note_batch(session, FrameBatch(batch.frames, audits, FrameCounts()))
     data = stats(recorder.state, 0)
     assert data["problems"][0]["id"] == "audit-mismatch"

@@ -66,7 +66,7 @@ def healed_gap(recorder: Recorder) -> None:
 def wrong_book(recorder: Recorder) -> None:
     """An audit of A found a difference, and the next answer has healed the book."""
     session = recorder.state.sessions[0]
-    fact = AuditFact("A", 9, NOW_US - 5 * S, False, "yes 4500: book 100, exchange 300")
+    fact = AuditFact("A", 9, NOW_US - 5 * S, False, "yes 4500: book 100, exchange 300", sid=1)
     frames = recorder.fold(session, snapshot("A", 3)).frames
     recorder.state.note_batch(session, FrameBatch(frames, (fact,), FrameCounts()))
 

@@ -72,7 +72,7 @@ async def test_status_tells_everything() -> None:
     assert status["sessions"][0]["received"]["rejects"] == 1
     assert status["feeds"][0]["markets"] == ["A", "B"]
     assert set(status["sessions"][0]["ages_ms"]) == {
-        "exchange_to_receive", "receive_to_book", "receive_to_commit",
+        "exchange_to_receive", "exchange_to_send", "send_to_receive", "receive_to_book", "receive_to_commit",
     }  # fmt: skip
     assert status["sessions"][0]["ages_ms"]["receive_to_book"]["messages"] == 4
     assert status["stats"]["spool"]["records"] == 0

@@ -213,8 +213,10 @@ export interface StatsData {
  */
 export interface AgesData {
   exchange_to_receive: QuantilesData;
+  exchange_to_send: QuantilesData;
   receive_to_book: QuantilesData;
   receive_to_commit: QuantilesData;
+  send_to_receive: QuantilesData;
 }
 /**
  * Ages of the last minute's messages, in milliseconds; null without messages.

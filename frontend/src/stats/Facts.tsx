@@ -163,6 +163,8 @@ const AGES = [
     title: "Exchange to arrival",
     what: "exchange and network; the clocks’ difference is in it",
   },
+  { name: "exchange_to_send", title: "Exchange to sending", what: "the exchange, where its frames say so" },
+  { name: "send_to_receive", title: "Sending to arrival", what: "the network; the clocks’ difference is in it" },
   { name: "receive_to_book", title: "Arrival to book", what: "this service" },
   { name: "receive_to_commit", title: "Arrival to database", what: "waiting for a batch, and PostgreSQL" },
 ] as const;
