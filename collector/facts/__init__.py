@@ -7,8 +7,8 @@ Live recording, reading back and the tests use the same code: the same frames al
 
 - `_facts`: the facts that become rows, statistics and the live stream. `_causes`: why a book is not exact.
 - `_sequence`: the counter of one subscription. `_order_book`: the book of one market.
-- `_tracker`: frames to facts, for one connection. `_downsampling`: fewer rows that still fold to the true
-  book.
+- `_tracker`: frames to facts, for one connection. `_market_state`: one market of it. `_downsampling`: fewer
+  rows that still fold to the true book.
 """
 
 from collector.facts._causes import Cause
@@ -28,9 +28,10 @@ from collector.facts._facts import (
     SnapshotFact,
     TradeFact,
 )
+from collector.facts._market_state import MarketState
 from collector.facts._order_book import asks_of, digest_levels
 from collector.facts._sequence import SequenceChain
-from collector.facts._tracker import FeedTracker, MarketState
+from collector.facts._tracker import FeedTracker
 
 __all__ = [
     "FRAME_COUNTS",

@@ -1,17 +1,26 @@
 """
 Frames to facts, for one connection.
 
-Theory of operation. A connection has subscriptions, each with a `sid` and a counter. Each frame first passes
-its counter: a hole there belongs to an unknown market, so all books of that `sid` become unknown until a new
-snapshot of each; a number seen before is dropped. Only then the content is read and folded into the market's
-book. A book is exact from a snapshot on, until something is lost. An exact book that a snapshot was asked for
-is audited: the two must be equal, since both stand at the same place in the sequence. Facts come out in the
-order of the frames, and the same frames always give the same facts: that is what lets a recording be derived
-again. So markets that join or leave a session do so by what the exchange says, never by what was asked of it.
+Theory of operation. A connection has subscriptions, each with a `sid` and a counter. One of them carries the
+books. Each frame first passes its counter: a hole there belongs to an unknown market, so all books become
+unknown until a new snapshot of each; the frame of a number seen before is dropped. Only then the content is
+read and folded into the market's book.
+
+A book is exact from its snapshot on, and only while every frame of its subscription has been understood
+completely: of a known type, with all required fields, every value of a known field valid, on the subscription
+that it belongs to. Whatever else arrives there makes books unknown, all of them where it can't be read which
+one. Additional fields are counted and change nothing. docs/architecture.md has the table.
+
+An exact book that a snapshot was requested for is audited: the two must be equal, since both stand at the
+same place in the sequence. Facts come out in the order of the frames, and the same frames always give the
+same facts: that is what lets a recording be derived again. So markets that join or leave a session do so by
+what the exchange says, never by what was requested of it.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable
+from typing import Final
 
 from attrs import define, field
 
@@ -29,13 +38,13 @@ from collector.facts._facts import (
     ReceivedFrame,
     RejectFact,
     ReplyFact,
-    SnapshotFact,
     TradeFact,
 )
-from collector.facts._order_book import OrderBook
+from collector.facts._market_state import HOUR_US, MarketState
 from collector.facts._sequence import Order, SequenceChain
 from collector.protocol import (
     BOOK_CHANNEL,
+    HARMLESS_ERRORS,
     LIFECYCLE_CHANNEL,
     LIFECYCLE_TYPES,
     DeltaMessage,
@@ -52,49 +61,17 @@ from collector.protocol import (
     decode_envelope,
     decode_message,
     guess_market_ticker,
+    guess_sid,
 )
 
-BOOK_TYPES = frozenset({"orderbook_delta", "orderbook_snapshot"})
-HOUR_US = 3_600_000_000
-"""In each such hour since 1970 UTC a book that changes is written out once, so that reading begins nearby."""
-UNKNOWN_NAMES_MAX = 200
+BOOK_TYPES: Final = frozenset({"orderbook_delta", "orderbook_snapshot"})
+UNKNOWN_NAMES_MAX: Final = 200
 """Names that the exchange makes up are counted one by one up to here, and together beyond."""
-
-
-@define(eq=False)
-class MarketState:
-    """
-    One market of a connection.
-
-    `unknown_cause` says why the book is not exact, and is None when it is. `is_lost` tells a book that was
-    lost, and must be asked for, from one whose first snapshot is still on its way.
-    """
-
-    ticker: str
-    book: OrderBook = field(factory=OrderBook)
-    unknown_cause: Cause | None = Cause.NO_SNAPSHOT_YET
-    is_lost: bool = False
-    sid: int | None = None
-    sequence_number: int = 0
-    clock: int | None = None
-    """The exchange's clock of the newest snapshot or delta; None where that had none."""
-    timestamp_ms: int | None = None
-    received_us: int = 0
-    hour: int = 0
-    """The hour, counted since 1970 UTC, of the last snapshot, checkpoint or delta."""
-    snapshots: int = 0
-    deltas: int = 0
-    trades: int = 0
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether the book is known to be the exchange's."""
-        return self.unknown_cause is None
-
-    def lose(self, cause: Cause) -> None:
-        """The book is not known to be right any more."""
-        self.unknown_cause = cause
-        self.is_lost = True
+CLOCK_LOWERED: Final = "clock_lowered"
+"""
+The event of a snapshot whose clock is lower than the book's was: the exchange may lower clocks in
+maintenance.
+"""
 
 
 @define(eq=False)
@@ -102,21 +79,27 @@ class FeedTracker:
     """
     The state of one connection: its markets and the counters of its subscriptions.
 
+    `book_sid` is the subscription that carries the books; None before the first one and after its end.
     `unknown_types` and `unknown_fields` count what this program does not know of the protocol.
     """
 
     markets: dict[str, MarketState]
     chains: dict[int, SequenceChain] = field(factory=dict[int, SequenceChain])
-    book_sids: set[int] = field(factory=set[int])
+    book_sid: int | None = None
     ended_sids: set[int] = field(factory=set[int])
     channels: dict[int, str] = field(factory=dict[int, str])
     unknown_types: Counter[str] = field(factory=Counter[str])
     unknown_fields: Counter[str] = field(factory=Counter[str])
     negative_levels: int = 0
     _recorded: set[str] = field(init=False)
-    """The markets that were given or have had a book since: the lifecycle tells of all others too."""
-    _listed: dict[int, frozenset[str]] = field(factory=dict[int, frozenset[str]])
-    """What subscriptions of books carry, as far as the exchange has said so."""
+    """The markets that were given or have had a book since: the lifecycle channel reports all others too."""
+    _listed: frozenset[str] | None = None
+    """What the subscription of the books carries, where the exchange has said so."""
+    _left: set[str] = field(factory=set[str])
+    """Markets that were taken out of the subscription: late deltas of them say nothing about others."""
+    _frame: ReceivedFrame = field(init=False)
+    _facts: list[Fact] = field(init=False)
+    """The frame that is being processed, and where its facts go."""
 
     def __attrs_post_init__(self) -> None:
         self._recorded = set(self.markets)
@@ -132,14 +115,15 @@ class FeedTracker:
         return frozenset(self._recorded)
 
     def process(self, frames: Iterable[ReceivedFrame]) -> FrameBatch:
-        """Fold frames, in order, and tell what they mean."""
+        """Fold frames, in order. Returns what they mean."""
         frames = tuple(frames)
         facts: list[Fact] = []
-        kinds = Counter(self._process_one(frame, facts) for frame in frames)
+        self._facts = facts
+        kinds = Counter(self._process_one(frame) for frame in frames)
         return FrameBatch(frames, tuple(facts), FrameCounts(**kinds))
 
     def lost_markets(self) -> list[str]:
-        """Markets whose books must be asked for, in a stable order."""
+        """Markets whose books must be requested, in a stable order."""
         return [market.ticker for market in self.markets.values() if market.is_lost]
 
     def is_exact(self, ticker: str) -> bool:
@@ -148,7 +132,7 @@ class FeedTracker:
         return market is not None and market.is_exact
 
     def lose_missing(self) -> None:
-        """Books whose first snapshot has not come count as lost from now on."""
+        """Books whose first snapshot has not arrived count as lost from now on."""
         for market in self.markets.values():
             if not market.is_exact:
                 market.is_lost = True
@@ -157,84 +141,106 @@ class FeedTracker:
         """How many books are exact now."""
         return sum(market.is_exact for market in self.markets.values())
 
-    def _process_one(self, frame: ReceivedFrame, facts: list[Fact]) -> str:
+    def _process_one(self, frame: ReceivedFrame) -> str:
         """Append what one frame means, and name its kind as FrameCounts does."""
+        self._frame = frame
         try:
             envelope = decode_envelope(frame.text)
         except MalformedFrame as error:
-            # Its number, if it had one, is unknown: the next frame of its sid will show the hole.
-            facts.append(RejectFact(frame.number, frame.received_us, str(error), frame.text))
+            self._reject(str(error))
+            # It may have been any frame, unless it names another subscription.
+            if guess_sid(frame.text) in (None, self.book_sid):
+                self._lose_all(Cause.REJECT)
             return "rejects"
         if envelope.sid is not None and envelope.seq is not None:
-            if envelope.type in BOOK_TYPES:
-                self.book_sids.add(envelope.sid)
-            elif envelope.type in LIFECYCLE_TYPES:
-                self.channels.setdefault(envelope.sid, LIFECYCLE_CHANNEL)
-            if not self._pass_chain(envelope.sid, envelope.seq, frame, facts):
+            if envelope.sid in self.ended_sids and envelope.seq == 1:
+                # The exchange gave the number of an ended subscription to a new one.
+                self._begin_again(envelope.sid)
+            self._learn_channel(envelope.sid, envelope.type)
+            if not self._pass_chain(envelope.sid, envelope.seq):
                 return "stales"
         try:
-            return self._process_content(envelope, frame, facts)
+            return self._process_content(envelope)
         except MalformedFrame as error:
-            facts.append(RejectFact(frame.number, frame.received_us, str(error), frame.text))
-            self._lose_rejected(envelope, frame, facts)
+            self._reject(str(error))
+            self._lose_rejected(envelope)
             return "rejects"
 
-    def _pass_chain(self, sid: int, seq: int, frame: ReceivedFrame, facts: list[Fact]) -> bool:
-        """Take note of a frame's number; False when it was seen before."""
-        chain = self.chains.setdefault(sid, SequenceChain())
-        if sid in self.ended_sids and seq == 1:
-            # The exchange gave the number of a dead subscription to a new one.
-            self.ended_sids.discard(sid)
-            chain.expected = 1
-        expected = chain.expected
-        order = chain.advance(seq)
-        if order is Order.AHEAD:
-            facts.append(self._gap(sid, expected, seq, frame, cause=Cause.SEQUENCE))
-            self._lose_books(sid, Cause.SEQUENCE)
-        return order is not Order.STALE
+    def _learn_channel(self, sid: int, frame_type: str) -> None:
+        """
+        Data may arrive before the acknowledgement of its subscription: its type says which channel it is.
+        """
+        if frame_type in BOOK_TYPES and self.book_sid is None and sid not in self.ended_sids:
+            if self.channels.setdefault(sid, BOOK_CHANNEL) == BOOK_CHANNEL:
+                self.book_sid = sid
+        elif frame_type in LIFECYCLE_TYPES and sid != self.book_sid:
+            self.channels.setdefault(sid, LIFECYCLE_CHANNEL)
 
-    def _process_content(self, envelope: Envelope, frame: ReceivedFrame, facts: list[Fact]) -> str:
+    def _pass_chain(self, sid: int, seq: int) -> bool:
+        """Take note of a frame's number. Returns False for a frame whose number was seen before."""
+        chain = self._chain(sid)
+        expected = chain.expected
+        match chain.advance(seq, self._frame.text):
+            case Order.AHEAD:
+                self._facts.append(self._gap(sid, expected, seq, cause=Cause.SEQUENCE))
+                if sid == self.book_sid:
+                    self._lose_books(Cause.SEQUENCE)
+            case Order.CONFLICT if sid == self.book_sid:
+                self._lose_all(Cause.SEQUENCE_CONFLICT)
+            case _:
+                pass
+        return seq >= expected
+
+    def _process_content(self, envelope: Envelope) -> str:
         decoded = decode_message(envelope)
         for name in (*envelope.unknown_fields, *decoded.unknown_fields):
             _count_name(self.unknown_fields, f"{envelope.type}.{name[:100]}")
+        is_among_books = envelope.sid is not None and envelope.sid == self.book_sid
         match decoded.message:
-            case DeltaMessage() as delta:
-                self._fold_delta(envelope, delta, frame, facts)
-                return "deltas"
+            case DeltaMessage() | SnapshotMessage() as message:
+                return self._process_book(envelope, message)
             case TradeMessage() as trade:
-                self._note_trade(envelope, trade, frame, facts)
-                return "trades"
-            case SnapshotMessage() as snapshot:
-                self._replace_book(envelope, snapshot, frame, facts)
-                return "snapshots"
+                self._note_trade(envelope, trade)
+                kind, cause = "trades", Cause.OTHER_SUBSCRIPTION
             case LifecycleMessage() as lifecycle:
-                self._note_event(envelope, lifecycle, frame, facts)
-                return "controls"
-            case OtherMessage():
+                self._note_event(envelope, lifecycle)
+                kind, cause = "controls", Cause.OTHER_SUBSCRIPTION
+            case OtherMessage() as message:
                 _count_name(self.unknown_types, envelope.type)
-            case SubscribedReply() | ErrorReply() | UnsubscribedReply() as reply:
-                self._note_subscription(envelope, reply, frame, facts)
-            case OkReply(market_tickers=tickers) if tickers is not None and envelope.sid is not None:
-                self._note_markets(envelope.sid, tickers, frame, facts)
-            case _:
-                pass
-        facts.append(ReplyFact(envelope.sid, envelope.command_id, decoded.message))
-        return "controls"
+                kind, cause = "controls", Cause.UNKNOWN_TYPE
+                self._facts.append(ReplyFact(envelope.sid, envelope.command_id, message))
+            case SubscribedReply() | ErrorReply() | UnsubscribedReply() | OkReply() as reply:
+                self._note_reply(envelope, reply)
+                self._facts.append(ReplyFact(envelope.sid, envelope.command_id, reply))
+                return "controls"
+        if is_among_books:
+            self._lose_all(cause)
+        return kind
 
-    def _fold_delta(
-        self, envelope: Envelope, delta: DeltaMessage, frame: ReceivedFrame, facts: list[Fact]
-    ) -> None:
+    def _process_book(self, envelope: Envelope, message: DeltaMessage | SnapshotMessage) -> str:
+        """Fold a frame about a book, if it is on the subscription of the books."""
         sid, seq = _numbered(envelope)
+        if sid != self.book_sid:
+            self._reject(f"{envelope.type} on sid {sid}, books are on {self.book_sid}")
+            cause = Cause.AFTER_END if sid in self.ended_sids else Cause.OTHER_SUBSCRIPTION
+            market = self.markets.get(message.market_ticker)
+            if market is not None:
+                self._lose_one(market, sid, seq, cause=cause)
+            return "rejects"
+        if isinstance(message, SnapshotMessage):
+            self._replace_book(envelope, message, sid, seq)
+            return "snapshots"
+        self._fold_delta(envelope, message, sid, seq)
+        return "deltas"
+
+    def _fold_delta(self, envelope: Envelope, delta: DeltaMessage, sid: int, seq: int) -> None:
+        frame = self._frame
+        is_known = delta.market_ticker in self.markets or delta.market_ticker in self._left
         market = self._market(delta.market_ticker)
-        self._begin_hour(market, frame, facts)
-        old_size_e2 = market.book.apply(delta.side, delta.price_e4, delta.delta_e2)
-        market.sid = sid
-        market.sequence_number = seq
-        market.clock = delta.clock
-        market.timestamp_ms = delta.timestamp_ms
-        market.received_us = frame.received_us
-        market.deltas += 1
-        facts.append(
+        self._begin_hour(market)
+        is_clock_conflict = market.is_clock_conflict(delta)
+        old_size_e2 = market.apply(delta, sid, seq, frame.received_us)
+        self._facts.append(
             DeltaFact(
                 market_ticker=delta.market_ticker,
                 sequence_number=seq,
@@ -249,16 +255,21 @@ class FeedTracker:
                 sending_ts_ms=envelope.sending_ts_ms,
             )
         )
-        if old_size_e2 + delta.delta_e2 < 0 and market.is_exact:
+        if not is_known:
+            # The exchange may have meant another market, whose book lacks this change then.
+            self._lose_all(Cause.UNKNOWN_MARKET)
+        if not market.is_exact:
+            return
+        if old_size_e2 + delta.delta_e2 < 0:
             self.negative_levels += 1
-            self._lose_one(market, sid, seq + 1, frame, cause=Cause.NEGATIVE_LEVEL, facts=facts)
+            self._lose_one(market, sid, seq + 1, cause=Cause.NEGATIVE_LEVEL)
+        elif is_clock_conflict:
+            self._lose_one(market, sid, seq + 1, cause=Cause.CLOCK_CONFLICT)
 
-    def _replace_book(
-        self, envelope: Envelope, snapshot: SnapshotMessage, frame: ReceivedFrame, facts: list[Fact]
-    ) -> None:
-        sid, seq = _numbered(envelope)
+    def _replace_book(self, envelope: Envelope, snapshot: SnapshotMessage, sid: int, seq: int) -> None:
         market = self._market(snapshot.market_ticker)
         self._recorded.add(market.ticker)
+        self._left.discard(market.ticker)
         origin: Origin
         if envelope.command_id is not None:
             origin = "requested"
@@ -267,50 +278,44 @@ class FeedTracker:
         else:
             origin = "unsolicited"
         is_audit = origin == "requested" and market.is_exact and market.sid == sid
-        difference = market.book.first_difference(snapshot.yes_bids, snapshot.no_bids) if is_audit else None
-        market.book.replace(snapshot.yes_bids, snapshot.no_bids)
-        market.unknown_cause = None
-        market.is_lost = False
-        market.sid = sid
-        market.sequence_number = seq
-        market.clock = snapshot.clock
-        market.timestamp_ms = None
-        market.received_us = frame.received_us
-        market.hour = frame.received_us // HOUR_US
-        market.snapshots += 1
-        facts.append(_snapshot_of(market, frame, origin))
-        if sid in self.ended_sids:
-            # Nothing follows a late answer on a subscription that has ended: it makes no book exact.
-            self._lose_one(market, sid, seq + 1, frame, cause=Cause.AFTER_END, facts=facts)
-        elif origin == "requested" and market.ticker not in self._listed.get(sid, (market.ticker,)):
-            # A late answer of a market that has left: nothing follows it either.
-            self._lose_one(market, sid, seq + 1, frame, cause=Cause.UNFOLLOWED, facts=facts)
-            del self.markets[market.ticker]
+        difference = market.difference(snapshot) if is_audit else None
+        self._note_lowered_clock(market, snapshot, sid, seq)
+        market.replace(snapshot, sid, seq, self._frame.received_us)
+        self._facts.append(market.as_snapshot(self._frame, origin))
+        if origin == "requested" and self._listed is not None and market.ticker not in self._listed:
+            # A late answer of a market that has left: nothing follows it.
+            self._lose_one(market, sid, seq + 1, cause=Cause.UNFOLLOWED)
+            self._forget(market)
         elif is_audit:
-            facts.append(
-                AuditFact(market.ticker, seq, frame.received_us, difference is None, difference, sid=sid)
-            )
+            is_match, received_us = difference is None, self._frame.received_us
+            self._facts.append(AuditFact(market.ticker, seq, received_us, is_match, difference, sid=sid))
             if difference is not None:
-                self._lose_one(market, sid, seq + 1, frame, cause=Cause.AUDIT_MISMATCH, facts=facts)
+                self._lose_one(market, sid, seq + 1, cause=Cause.AUDIT_MISMATCH)
 
-    def _begin_hour(self, market: MarketState, frame: ReceivedFrame, facts: list[Fact]) -> None:
-        """Before a market's first change in an hour its book is told whole, as of its last frame."""
-        hour = frame.received_us // HOUR_US
+    def _note_lowered_clock(self, market: MarketState, snapshot: SnapshotMessage, sid: int, seq: int) -> None:
+        if market.clock is not None and snapshot.clock is not None and snapshot.clock < market.clock:
+            clocks = json.dumps({"from": market.clock, "to": snapshot.clock})
+            times = (seq, None, self._frame.received_us)
+            self._facts.append(EventFact(market.ticker, *times, CLOCK_LOWERED, clocks, sid=sid))
+
+    def _begin_hour(self, market: MarketState) -> None:
+        """Before a market's first change in an hour its exact book is written out, as of its last frame."""
+        hour = self._frame.received_us // HOUR_US
         if hour != market.hour:
             market.hour = hour
             if market.is_exact:
-                facts.append(_snapshot_of(market, frame, "checkpoint"))
+                self._facts.append(market.as_snapshot(self._frame, "checkpoint"))
 
-    def _note_trade(
-        self, envelope: Envelope, trade: TradeMessage, frame: ReceivedFrame, facts: list[Fact]
-    ) -> None:
-        self._market(trade.market_ticker).trades += 1
-        facts.append(
+    def _note_trade(self, envelope: Envelope, trade: TradeMessage) -> None:
+        market = self.markets.get(trade.market_ticker)
+        if market is not None:
+            market.trades += 1
+        self._facts.append(
             TradeFact(
                 market_ticker=trade.market_ticker,
                 sequence_number=envelope.seq,
                 timestamp_ms=trade.timestamp_ms,
-                received_us=frame.received_us,
+                received_us=self._frame.received_us,
                 trade_id=trade.trade_id,
                 taker_side=trade.taker_side,
                 price_e4=trade.price_e4,
@@ -321,9 +326,7 @@ class FeedTracker:
             )
         )
 
-    def _note_event(
-        self, envelope: Envelope, lifecycle: LifecycleMessage, frame: ReceivedFrame, facts: list[Fact]
-    ) -> None:
+    def _note_event(self, envelope: Envelope, lifecycle: LifecycleMessage) -> None:
         ticker, event_type = lifecycle.market_ticker, lifecycle.event_type
         if event_type is None and envelope.type != LIFECYCLE_CHANNEL:
             event_type = envelope.type
@@ -331,135 +334,147 @@ class FeedTracker:
             return
         event = canonical_event(lifecycle.content)
         if event is not None:
-            facts.append(
+            self._facts.append(
                 EventFact(
                     market_ticker=ticker,
                     sequence_number=envelope.seq,
                     timestamp_ms=lifecycle.timestamp_ms,
-                    received_us=frame.received_us,
+                    received_us=self._frame.received_us,
                     event_type=event_type,
                     event=event,
                     sid=envelope.sid,
                 )
             )
 
-    def _note_subscription(
-        self,
-        envelope: Envelope,
-        reply: SubscribedReply | ErrorReply | UnsubscribedReply,
-        frame: ReceivedFrame,
-        facts: list[Fact],
+    def _note_reply(
+        self, envelope: Envelope, reply: SubscribedReply | ErrorReply | UnsubscribedReply | OkReply
     ) -> None:
+        sid = envelope.sid
         match reply:
-            case SubscribedReply(channel=channel, sid=sid):
-                if channel == BOOK_CHANNEL:
-                    self.book_sids.add(sid)
-                # It becomes a column: what PostgreSQL's text can't hold is no name of a channel.
-                if channel.isprintable():
-                    self.channels[sid] = channel
-                self._listed.pop(sid, None)
-                if sid in self.ended_sids:
-                    self.ended_sids.discard(sid)
-                    self.chains[sid] = SequenceChain()
-            case ErrorReply(code=code) if code in ENDING_CAUSE_BY_ERROR and envelope.sid is not None:
-                self._end_subscription(envelope.sid, ENDING_CAUSE_BY_ERROR[code], frame, facts)
-            case UnsubscribedReply() if envelope.sid is not None:
-                # An answer to a command is our own wish, and so no loss.
-                if envelope.command_id is not None:
-                    self.ended_sids.add(envelope.sid)
-                else:
-                    self._end_subscription(envelope.sid, Cause.UNSUBSCRIBED, frame, facts)
+            case SubscribedReply(channel=channel, sid=subscribed_sid):
+                self._begin_subscription(subscribed_sid, channel)
+            case ErrorReply(code=code) if sid is not None and code in ENDING_CAUSE_BY_ERROR:
+                self._end_subscription(sid, ENDING_CAUSE_BY_ERROR[code])
+            case ErrorReply(code=code) if sid is not None and sid == self.book_sid:
+                if code not in HARMLESS_ERRORS:
+                    self._lose_all(Cause.UNKNOWN_ERROR)
+            case UnsubscribedReply() if sid is not None and envelope.command_id is not None:
+                # An answer to a command of ours, and so no loss.
+                self._forget_subscription(sid)
+            case UnsubscribedReply() if sid is not None:
+                self._end_subscription(sid, Cause.UNSUBSCRIBED)
+            case OkReply(market_tickers=tickers) if tickers is not None and sid == self.book_sid is not None:
+                self._note_markets(tickers)
             case _:
                 pass
 
-    def _note_markets(
-        self, sid: int, tickers: frozenset[str], frame: ReceivedFrame, facts: list[Fact]
-    ) -> None:
-        """The exchange has said what a subscription of books covers: nothing more comes of other markets."""
-        if sid not in self.book_sids:
-            return
-        self._listed[sid] = tickers
-        expected = self.chains.setdefault(sid, SequenceChain()).expected
+    def _begin_subscription(self, sid: int, channel: str) -> None:
+        """The exchange acknowledges a subscription. Data of it may have arrived before."""
+        # It becomes a column: what PostgreSQL's text can't hold is no name of a channel.
+        if channel.isprintable():
+            self.channels[sid] = channel
+        if sid in self.ended_sids:
+            self._begin_again(sid)
+        is_of_books = channel == BOOK_CHANNEL
+        if self.book_sid is not None and is_of_books != (sid == self.book_sid):
+            # Books continue under another number, or what was taken for books is something else.
+            self._lose_all(Cause.OTHER_SUBSCRIPTION)
+            self._forget_subscription(self.book_sid)
+        if is_of_books:
+            self.book_sid = sid
+            self._listed = None
+
+    def _begin_again(self, sid: int) -> None:
+        self.ended_sids.discard(sid)
+        self._chain(sid).restart()
+
+    def _note_markets(self, tickers: frozenset[str]) -> None:
+        """
+        The exchange has said what the subscription of the books carries: other markets are not reported.
+        """
+        assert self.book_sid is not None
+        self._listed = tickers
+        expected = self._chain(self.book_sid).expected
         for market in list(self.markets.values()):
-            if market.ticker not in tickers and market.sid in (sid, None):
-                if market.sid == sid:
-                    self._lose_one(market, sid, expected, frame, cause=Cause.UNFOLLOWED, facts=facts)
-                del self.markets[market.ticker]
+            if market.ticker not in tickers:
+                if market.sid == self.book_sid:
+                    self._lose_one(market, self.book_sid, expected, cause=Cause.UNFOLLOWED)
+                self._forget(market)
         for ticker in sorted(tickers):
             self._market(ticker)
 
-    def _end_subscription(self, sid: int, cause: Cause, frame: ReceivedFrame, facts: list[Fact]) -> None:
-        """The exchange has ended a subscription: what comes after it is missing until the next one."""
-        chain = self.chains.setdefault(sid, SequenceChain())
-        facts.append(self._gap(sid, chain.expected, None, frame, cause=cause))
-        self._lose_books(sid, cause)
+    def _end_subscription(self, sid: int, cause: Cause) -> None:
+        """The exchange has ended a subscription: what follows is missing until the next one."""
+        self._facts.append(self._gap(sid, self._chain(sid).expected, None, cause=cause))
+        if sid == self.book_sid:
+            self._lose_books(cause)
+        self._forget_subscription(sid)
+
+    def _forget_subscription(self, sid: int) -> None:
         self.ended_sids.add(sid)
-        for market in self.markets.values():
-            if market.sid == sid:
-                market.sid = None
+        if sid == self.book_sid:
+            self.book_sid = None
+            self._listed = None
+            for market in self.markets.values():
+                market.leave_subscription()
 
-    def _lose_rejected(self, envelope: Envelope, frame: ReceivedFrame, facts: list[Fact]) -> None:
-        """A frame about books was not understood: what it said is missing from here on."""
-        if envelope.type not in BOOK_TYPES and not (envelope.type == "error" and envelope.sid is not None):
-            return
-        market = self.markets.get(guess_market_ticker(envelope) or "")
-        sid, seq = envelope.sid, envelope.seq
-        if sid is None:
-            # Whose book it is, if that much can be read, says whose subscription.
-            known = market.sid if market is not None else None
-            sid = max(self.book_sids, default=0) if known is None else known
-        after = self.chains.setdefault(sid, SequenceChain()).expected
-        # A frame that was not numbered leaves no number out.
-        expected = after if envelope.sid is None or seq is None else seq
-        if market is not None:
-            self._lose_one(market, sid, expected, frame, cause=Cause.REJECT, facts=facts)
-            return
-        facts.append(self._gap(sid, expected, after, frame, cause=Cause.REJECT))
-        self._lose_books(sid, Cause.REJECT)
+    def _reject(self, reason: str) -> None:
+        frame = self._frame
+        self._facts.append(RejectFact(frame.number, frame.received_us, reason, frame.text))
 
-    def _lose_one(
-        self,
-        market: MarketState,
-        sid: int,
-        expected: int,
-        frame: ReceivedFrame,
-        *,
-        cause: Cause,
-        facts: list[Fact],
-    ) -> None:
-        assert self.chains[sid].expected >= expected
-        received = self.chains[sid].expected
-        facts.append(self._gap(sid, expected, received, frame, cause=cause, market_ticker=market.ticker))
+    def _lose_rejected(self, envelope: Envelope) -> None:
+        """A frame was not understood. If it is one about books, what it said is missing from here on."""
+        sid, is_book_type = envelope.sid, envelope.type in BOOK_TYPES
+        if self.book_sid is None or not (sid == self.book_sid or is_book_type):
+            return
+        market = self.markets.get(guess_market_ticker(envelope) or "") if is_book_type else None
+        if market is None:
+            self._lose_all(Cause.REJECT)
+        else:
+            # A frame that was not numbered leaves no number out.
+            after = self._chain(self.book_sid).expected
+            expected = envelope.seq if sid == self.book_sid and envelope.seq is not None else after
+            self._lose_one(market, self.book_sid, expected, cause=Cause.REJECT)
+
+    def _lose_one(self, market: MarketState, sid: int, expected: int, *, cause: Cause) -> None:
+        received = self._chain(sid).expected
+        assert received >= expected
+        self._facts.append(self._gap(sid, expected, received, cause=cause, market_ticker=market.ticker))
         market.lose(cause)
 
+    def _lose_all(self, cause: Cause) -> None:
+        """Record that no book is known any more, though no number is missing. Nothing to do without books."""
+        if self.book_sid is not None:
+            expected = self._chain(self.book_sid).expected
+            self._facts.append(self._gap(self.book_sid, expected, expected, cause=cause))
+            self._lose_books(cause)
+
+    def _lose_books(self, cause: Cause) -> None:
+        """All books are unknown, those too whose first snapshot may be what is missing."""
+        for market in self.markets.values():
+            market.lose(cause)
+
     def _gap(
-        self,
-        sid: int,
-        expected: int,
-        received: int | None,
-        frame: ReceivedFrame,
-        *,
-        cause: Cause,
-        market_ticker: str | None = None,
+        self, sid: int, expected: int, received: int | None, *, cause: Cause, market_ticker: str | None = None
     ) -> GapFact:
+        # A gap that names a market is about its book, on whichever subscription it showed.
+        is_of_books = market_ticker is not None or sid == self.book_sid
         return GapFact(
             sid=sid,
             expected=expected,
             received=received,
-            detected_us=frame.received_us,
-            frame_number=frame.number,
+            detected_us=self._frame.received_us,
+            frame_number=self._frame.number,
             cause=cause,
             market_ticker=market_ticker,
-            channel=BOOK_CHANNEL if sid in self.book_sids else self.channels.get(sid),
+            channel=BOOK_CHANNEL if is_of_books else self.channels.get(sid),
         )
 
-    def _lose_books(self, sid: int, cause: Cause) -> None:
-        """All books of a subscription are unknown; so are those whose snapshot may be what is missing."""
-        if sid not in self.book_sids:
-            return
-        for market in self.markets.values():
-            if market.sid is None or market.sid == sid:
-                market.lose(cause)
+    def _chain(self, sid: int) -> SequenceChain:
+        chain = self.chains.get(sid)
+        if chain is None:
+            chain = self.chains[sid] = SequenceChain()
+        return chain
 
     def _market(self, ticker: str) -> MarketState:
         market = self.markets.get(ticker)
@@ -467,21 +482,9 @@ class FeedTracker:
             market = self.markets[ticker] = MarketState(ticker)
         return market
 
-
-def _snapshot_of(market: MarketState, frame: ReceivedFrame, origin: Origin) -> SnapshotFact:
-    assert market.sid is not None
-    return SnapshotFact(
-        market_ticker=market.ticker,
-        sequence_number=market.sequence_number,
-        received_us=frame.received_us,
-        origin=origin,
-        yes_bids=dict(market.book.yes_bids),
-        no_bids=dict(market.book.no_bids),
-        digest=market.book.digest(),
-        sid=market.sid,
-        frame_number=frame.number,
-        clock=market.clock,
-    )
+    def _forget(self, market: MarketState) -> None:
+        self._left.add(market.ticker)
+        del self.markets[market.ticker]
 
 
 def _count_name(counts: Counter[str], name: str) -> None:

@@ -4,7 +4,7 @@ What the exchange says and what we say to it: messages, commands, prices and siz
 Pure. Does not know PostgreSQL. Reads no clock. Starts no task.
 
 - `_units`: prices and sizes as integers.
-- `_messages`: the content of one frame. `_codec`: text to messages.
+- `_messages`: the content of one frame. `_codec`: text to messages. `_times`: times in it.
 - `_commands`: what we say, as JSON text.
 - `_markets`: markets as REST lists them.
 """
@@ -16,7 +16,7 @@ from collector.protocol._codec import (
     decode_envelope,
     decode_message,
     guess_market_ticker,
-    parse_rfc3339_ms,
+    guess_sid,
 )
 from collector.protocol._commands import (
     USE_YES_PRICE,
@@ -33,6 +33,7 @@ from collector.protocol._messages import (
     ERROR_MARKET_LIMIT,
     ERROR_TOO_MANY_REQUESTS,
     ERROR_UNKNOWN_SUBSCRIPTION,
+    HARMLESS_ERRORS,
     LIFECYCLE_CHANNEL,
     TERMINAL_ERRORS,
     TRADE_CHANNEL,
@@ -48,6 +49,7 @@ from collector.protocol._messages import (
     TradeMessage,
     UnsubscribedReply,
 )
+from collector.protocol._times import parse_rfc3339_ms
 from collector.protocol._units import (
     PRICE_E4_MAX,
     Side,
@@ -65,6 +67,7 @@ __all__ = [
     "ERROR_MARKET_LIMIT",
     "ERROR_TOO_MANY_REQUESTS",
     "ERROR_UNKNOWN_SUBSCRIPTION",
+    "HARMLESS_ERRORS",
     "LIFECYCLE_CHANNEL",
     "LIFECYCLE_TYPES",
     "PRICE_E4_MAX",
@@ -101,6 +104,7 @@ __all__ = [
     "format_dollars",
     "format_fixed",
     "guess_market_ticker",
+    "guess_sid",
     "parse_rfc3339_ms",
     "parse_size_e2",
 ]

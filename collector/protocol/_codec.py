@@ -11,9 +11,7 @@ recordings of them exist.
 """
 
 import json
-import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, cast
 
 import msgspec
@@ -34,6 +32,7 @@ from collector.protocol._messages import (
     TradeMessage,
     UnsubscribedReply,
 )
+from collector.protocol._times import TIMESTAMP_MS_MAX, bounded_ms, parse_rfc3339_ms
 from collector.protocol._units import Side, checked_price_e4, checked_size_e2, parse_price_e4, parse_size_e2
 
 # PostgreSQL's bigint is the narrowest place that a number has to pass on its way.
@@ -126,7 +125,7 @@ class _Subscribed(Struct):
     sid: _Sid
 
 
-class _Ok(Struct):
+class _Ok(Struct, forbid_unknown_fields=True):
     market_tickers: list[_Ticker] | None = None
 
 
@@ -136,11 +135,10 @@ class _Error(Struct):
     msg: Raw = Raw()
 
 
-_ok_decoder = msgspec.json.Decoder(_Ok)
 _keys_decoder = msgspec.json.Decoder(dict[str, Raw])
 _STRICT: dict[type[Struct], msgspec.json.Decoder[Any]] = {
     shape: msgspec.json.Decoder(shape)
-    for shape in (_Envelope, _Delta, _Snapshot, _Trade, _Subscribed, _Error)
+    for shape in (_Envelope, _Delta, _Snapshot, _Trade, _Subscribed, _Ok, _Error)
 }
 
 
@@ -215,6 +213,14 @@ def guess_market_ticker(envelope: Envelope) -> str | None:
     return ticker
 
 
+def guess_sid(text: str) -> int | None:
+    """The `sid` of a frame whose envelope is malformed, when that much can be read."""
+    try:
+        return msgspec.json.decode(_keys_decoder.decode(text)["sid"], type=_Sid)
+    except (msgspec.MsgspecError, ValueError, RecursionError, KeyError):
+        return None
+
+
 def _decode_delta(content: Raw) -> Decoded:
     wire, unknown = _decode_known(content, _Delta)
     if wire.price_dollars is not None:
@@ -241,9 +247,30 @@ def _decode_delta(content: Raw) -> Decoded:
 
 def _decode_snapshot(content: Raw) -> Decoded:
     wire, unknown = _decode_known(content, _Snapshot)
+    _check_sides(wire, content, unknown)
     yes_bids = _levels(wire.yes_dollars_fp, wire.yes_dollars, wire.yes)
     no_bids = _levels(wire.no_dollars_fp, wire.no_dollars, wire.no)
     return Decoded(SnapshotMessage(wire.market_ticker, yes_bids, no_bids, wire.clock), unknown)
+
+
+def _check_sides(wire: _Snapshot, content: Raw, unknown: tuple[str, ...]) -> None:
+    """
+    Refuse a book that may have a side under a name that is not known. Raises MalformedFrame.
+
+    A missing side is an empty side, and an additional field changes nothing. But where a side is missing, an
+    unknown list may be that side; where both are, any unknown field may hold them.
+    """
+    if not unknown:
+        return
+    has_yes = any(side is not None for side in (wire.yes_dollars_fp, wire.yes_dollars, wire.yes))
+    has_no = any(side is not None for side in (wire.no_dollars_fp, wire.no_dollars, wire.no))
+    if has_yes and has_no:
+        return
+    fields = _keys_decoder.decode(content)
+    lists = [name for name in unknown if bytes(fields[name]).lstrip().startswith((b"[", b"{"))]
+    suspects = lists if has_yes or has_no else unknown
+    if suspects:
+        raise MalformedFrame(f"a side of the book may be in an unknown field: {suspects[0][:100]}")
 
 
 def _levels(
@@ -283,7 +310,7 @@ def _decode_trade(content: Raw) -> Decoded:
     timestamp_ms = wire.ts_ms
     if timestamp_ms is None:
         seconds = _optional(wire.ts, _Count)
-        timestamp_ms = None if seconds is None else _bounded_ms(seconds * 1000)
+        timestamp_ms = None if seconds is None else bounded_ms(seconds * 1000)
     side: Side | None = wire.taker_outcome_side
     if side is None:
         side = _optional(wire.taker_side, Literal["yes", "no"])
@@ -310,7 +337,7 @@ def _decode_lifecycle(content: Raw) -> Decoded:
     if timestamp_ms is None:
         seconds = _readable(fields, _EVENT_TIMES.get(event_type or "", "ts"), _Count)
         timestamp_ms = None if seconds is None else seconds * 1000
-    if timestamp_ms is not None and timestamp_ms > _TIMESTAMP_MS_MAX:
+    if timestamp_ms is not None and timestamp_ms > TIMESTAMP_MS_MAX:
         timestamp_ms = None
     ticker = _readable(fields, "market_ticker", _Ticker)
     unknown = tuple(name for name in fields if name not in _LIFECYCLE_FIELDS)
@@ -379,12 +406,11 @@ def _decode_error(content: Raw) -> Decoded:
 
 
 def _decode_ok(content: Raw) -> Decoded:
-    try:
-        tickers = _ok_decoder.decode(content).market_tickers
-    except (msgspec.MsgspecError, ValueError):
-        # That the update is done does not depend on what else is said; a list of subscriptions has no set.
+    if not bytes(content) or bytes(content).lstrip().startswith(b"["):
+        # The answer to `list_subscriptions` is a list, and an update need not say more than that it is done.
         return Decoded(OkReply())
-    return Decoded(OkReply(None if tickers is None else frozenset(tickers)))
+    wire, unknown = _decode_known(content, _Ok)
+    return Decoded(OkReply(None if wire.market_tickers is None else frozenset(wire.market_tickers)), unknown)
 
 
 def _decode_unsubscribed(_content: Raw) -> Decoded:
@@ -415,45 +441,9 @@ _DECODERS: dict[str, Callable[[Raw], Decoded]] = {
     "unsubscribed": _decode_unsubscribed,
 }
 
-_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:[Zz]|\+00:00)", re.ASCII)
-_TIMESTAMP_MS_MAX = 253_402_300_799_999
-"""The last millisecond of the year 9999."""
-
 
 def _parse_optional_ms(text: str | None) -> int | None:
     return None if text is None else parse_rfc3339_ms(text)
-
-
-def parse_rfc3339_ms(text: str) -> int:
-    """UTC time text to milliseconds since 1970, cut off, never rounded. Raises MalformedFrame."""
-    match = _RFC3339.fullmatch(text)
-    if match is None:
-        raise MalformedFrame(f"not a UTC time: {text[:40]!r}")
-    milliseconds = int((match.group(2) or "").ljust(3, "0")[:3])
-    return _parse_second(match.group(1)) * 1000 + milliseconds
-
-
-@lru_cache(maxsize=256)
-def _parse_second(text: str) -> int:
-    """Seconds since 1970 of a time text without fraction. Kept, since many frames share a second."""
-    year, month, day, hour, minute, second = (int(part) for part in re.split("[-Tt:]", text))
-    if not (1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second <= 60):
-        raise MalformedFrame(f"not a UTC time: {text[:40]!r}")
-    return _days_since_1970(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second
-
-
-def _days_since_1970(year: int, month: int, day: int) -> int:
-    """Days of the civil calendar, counted in years that begin in March so that leap days come last."""
-    year_of_march = year - (month < 3)
-    day_of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
-    leap_days = year_of_march // 4 - year_of_march // 100 + year_of_march // 400
-    return 365 * year_of_march + leap_days + day_of_year - 719_468
-
-
-def _bounded_ms(timestamp_ms: int) -> int:
-    if timestamp_ms > _TIMESTAMP_MS_MAX:
-        raise MalformedFrame(f"a time beyond the year 9999: {timestamp_ms} ms")
-    return timestamp_ms
 
 
 def _cents(cents: int) -> int:

@@ -19,6 +19,14 @@ ERROR_UNKNOWN_SUBSCRIPTION: Final = 7
 ERROR_COMMAND_TIMEOUT: Final = 18
 ERROR_MARKET_LIMIT: Final = 26
 ERROR_TOO_MANY_REQUESTS: Final = 27
+HARMLESS_ERRORS: Final = frozenset(
+    {1, 2, 3, 4, 5, 8, 11, 12, 13, 14, 15, 18, 19, 20, 21, 22, 23, 24, 26, 27, 28}
+)
+"""
+Errors that refuse a command and leave subscriptions as they were (AsyncAPI document, error codes). Not among
+them: 7 (the exchange does not know the subscription), 9 (authentication), 17 (was terminal until August
+2026), and codes that are not documented.
+"""
 TERMINAL_ERRORS: Final = frozenset({10, 25})
 """
 Errors after which a subscription has ended while its connection stays open: channel error, buffer overflow.

@@ -39,6 +39,30 @@ CAUSES: Final[dict[Cause, Words]] = {
     ),
     Cause.AUDIT_MISMATCH: Words("an audit found a wrong book", _GAP_ADVICE),
     Cause.AFTER_END: Words("an answer came after its subscription had ended", _GAP_ADVICE),
+    Cause.OTHER_SUBSCRIPTION: Words(
+        "a message arrived on another subscription than its own",
+        _GAP_ADVICE + "If it repeats, keep the raw frames and report it.",
+    ),
+    Cause.UNKNOWN_TYPE: Words(
+        "the exchange sent an unknown kind of message among those of the books",
+        _GAP_ADVICE + "If it repeats, the exchange has changed its messages: update this program.",
+    ),
+    Cause.UNKNOWN_ERROR: Words(
+        "the exchange sent an unknown error",
+        _GAP_ADVICE + "Read the frame in the log; if it repeats, update this program.",
+    ),
+    Cause.UNKNOWN_MARKET: Words(
+        "a change arrived of a market that is not subscribed",
+        _GAP_ADVICE + "If it repeats, keep the raw frames and report it.",
+    ),
+    Cause.SEQUENCE_CONFLICT: Words(
+        "the exchange used a number twice",
+        _GAP_ADVICE + "If it continues, the connection is made again after the next probe.",
+    ),
+    Cause.CLOCK_CONFLICT: Words(
+        "the exchange's clock went back",
+        _GAP_ADVICE + "In maintenance (Thursday, 3 to 5 AM Eastern) that is normal; otherwise report it.",
+    ),
     Cause.CHANNEL_ERROR: Words(
         "the exchange ended a subscription with an error",
         _GAP_ADVICE

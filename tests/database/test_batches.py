@@ -149,8 +149,9 @@ async def test_each_kind_of_row(database_url: str) -> None:
         (session_id, "A", 2, 1, 1786410063969, RECEIVED_US + 5000, "trade-1", "no", 3500, 10, False)
     ]
     assert rows(
-        database_url, "SELECT sid, expected, received, cause, market_ticker FROM rl_orderbook_gaps"
-    ) == [(1, 4, 7, "sequence", None)]
+        database_url,
+        "SELECT sid, expected, received, cause, market_ticker FROM rl_orderbook_gaps ORDER BY expected",
+    ) == [(1, 4, 7, "sequence", None), (1, 8, 8, "reject", None)]
     assert rows(database_url, "SELECT frame_number, frame FROM rl_orderbook_rejects") == [
         (7, b"garbled \0 text")
     ]
@@ -182,12 +183,12 @@ async def test_raw_block_and_ledger_tell_the_whole_batch(database_url: str) -> N
         database_url,
         "SELECT first_frame, last_frame, deltas, snapshots, trades, controls,"
         " stales, rejects, delta_rows, gap_rows, reject_rows, checksum FROM rl_write_ledger",
-    ) == [(1, 7, 3, 1, 1, 1, 0, 1, 3, 1, 1, checksum)]
+    ) == [(1, 7, 3, 1, 1, 1, 0, 1, 3, 2, 1, checksum)]
     assert rows(
         database_url,
         "SELECT frames, deltas, snapshots, trades, controls, stales, rejects, gaps, batches, last_message_us"
         " FROM rl_orderbook_sessions",
-    ) == [(7, 3, 1, 1, 1, 0, 1, 1, 1, RECEIVED_US + 7000)]
+    ) == [(7, 3, 1, 1, 1, 0, 1, 2, 1, RECEIVED_US + 7000)]
 
 
 async def test_batch_without_times_or_sides(database_url: str) -> None:

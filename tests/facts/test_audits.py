@@ -16,8 +16,8 @@ from collector.facts import (
     SnapshotFact,
     Thinner,
 )
+from collector.facts._market_state import HOUR_US
 from collector.facts._order_book import OrderBook
-from collector.facts._tracker import HOUR_US
 from tests.frames import RECEIVED_US, delta_text, error_text, received, snapshot_text, subscribed_text
 
 BASE_US = RECEIVED_US // HOUR_US * HOUR_US

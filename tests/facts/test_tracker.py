@@ -82,7 +82,7 @@ def test_sequence_is_shared_by_markets_and_control_frames() -> None:
         delta_text("B", 4, "0.5000", "1.00"),
         subscribed_text("trade", 2),
         trade_text("A", 1, sid=2),
-        error_text(7, sid=1, seq=5),
+        error_text(13, sid=1, seq=5),
         delta_text("A", 6, "0.5000", "1.00"),
     )
 
@@ -132,7 +132,7 @@ def test_hole_names_the_channel_of_its_subscription(said: list[str], channel: st
     """What `subscribed` said, or what a frame of books shows; nothing where that was never heard."""
     _, facts, _ = process(*said, trade_text("A", 7))
 
-    assert [gap.channel for gap in gaps(facts)] == [channel]
+    assert [gap.channel for gap in gaps(facts) if gap.cause is Cause.SEQUENCE] == [channel]
 
 
 def test_first_snapshot_missing() -> None:
@@ -186,7 +186,7 @@ def test_level_below_zero_is_an_alarm() -> None:
 
 
 def test_malformed_frame_is_kept_verbatim_and_shows_as_a_hole() -> None:
-    """Text that is no frame is a reject; the number that it may have carried is missing afterwards."""
+    """Text that is no frame may have been any: no book is exact, and the number that it had is missing."""
     garbled = snapshot_text("A", 2)[:-20]
 
     _, facts, counts = process(snapshot_text("A", 1), garbled, delta_text("A", 3, "0.5000", "1.00"))
@@ -194,7 +194,10 @@ def test_malformed_frame_is_kept_verbatim_and_shows_as_a_hole() -> None:
     assert counts == FrameCounts(snapshots=1, deltas=1, rejects=1)
     (reject,) = [fact for fact in facts if isinstance(fact, RejectFact)]
     assert (reject.frame_number, reject.text) == (2, garbled)
-    assert [(gap.expected, gap.received) for gap in gaps(facts)] == [(2, 3)]
+    assert [(gap.cause, gap.expected, gap.received) for gap in gaps(facts)] == [
+        ("reject", 2, 2),
+        ("sequence", 2, 3),
+    ]
 
 
 def test_malformed_content_costs_one_book() -> None:
@@ -236,7 +239,7 @@ def test_terminal_error_is_a_hole_without_an_end(code: int, cause: str) -> None:
 
 
 def test_late_answer_on_a_dead_subscription_makes_no_book_exact() -> None:
-    """A snapshot that was still on its way when its subscription ended is kept, and nothing follows it."""
+    """A snapshot on a subscription that has ended is no book of the market: a reject, kept verbatim."""
     tracker, facts, _ = process(
         snapshot_text("A", 1),
         error_text(25, sid=1, seq=2),
@@ -244,11 +247,12 @@ def test_late_answer_on_a_dead_subscription_makes_no_book_exact() -> None:
         markets=["A"],
     )
 
-    assert len(of_kind(facts, SnapshotFact)) == 2
+    assert len(of_kind(facts, SnapshotFact)) == 1
+    assert len(of_kind(facts, RejectFact)) == 1
     assert tracker.lost_markets() == ["A"]
     assert [(gap.cause, gap.market_ticker, gap.expected, gap.received) for gap in gaps(facts)] == [
         ("buffer_overflow", None, 3, None),
-        ("after_end", "A", 4, 4),
+        ("after_end", "A", 3, 4),
     ]
     assert isinstance(facts[-1], GapFact), "a reader of the rows sees it behind the snapshot"
     assert of_kind(facts, AuditFact) == []
@@ -339,7 +343,7 @@ def test_what_is_not_known_is_counted_by_name() -> None:
     """New types and new fields of the protocol are counted, and change nothing else."""
     tracker, _, counts = process(
         '{"type":"weather","sid":1,"seq":1,"msg":{}}',
-        snapshot_text("A", 2).replace('"market_id"', '"shape": 1, "market_id"'),
+        snapshot_text("A", 2, yes={"0.4500": "1.00"}).replace('"market_id"', '"shape": 1, "market_id"'),
     )
 
     assert tracker.unknown_types == {"weather": 1}
@@ -388,8 +392,11 @@ def test_each_frame_dropped_in_turn_is_exactly_one_gap(frames_dir: Path) -> None
     """Whichever numbered frame is missing: one gap with its number, and no exact book."""
     texts = raw_texts(frames_dir / EIGHT_MARKETS)
     numbered = [index for index, text in enumerate(texts) if '"seq":' in text]
+    tickers = [
+        frame["msg"]["market_ticker"] for frame in map(json.loads, texts) if "snapshot" in frame["type"]
+    ]
     for seq, dropped in enumerate(numbered[:-1], 1):
-        tracker = FeedTracker.of_markets(())
+        tracker = FeedTracker.of_markets(tickers)
         kept = received(*(text for index, text in enumerate(texts) if index != dropped))
         until = next(i for i, frame in enumerate(kept) if f'"seq":{seq + 1},' in frame.text) + 1
 

@@ -35,7 +35,7 @@ TEXTS = (
     delta_text("A", 9, "0.4500", "-6.00"),
     snapshot_text("A", 10, yes={"0.4600": "2.00"}, no={"0.5000": "3.25"}, command_id=10),
     delta_text("B", 11, "0.9900", "0.50", side="no"),
-    "garbled",
+    '{"sid":2}',
     event_text("A", 1, settlement_value="0.5000", odd="\0", few=1e-7, many=10**30, some=[1.50, -0.0, None]),
     event_text("OTHER", 2),
 )

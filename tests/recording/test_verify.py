@@ -33,7 +33,7 @@ async def test_good_recording(database_url: str, sample_rate: int) -> None:
     (report,) = await verify(database_url)
 
     assert report.findings == []
-    assert report.gaps == 2
+    assert report.gaps == 3
     assert report.frames > 1500
 
 

@@ -7,7 +7,7 @@ import trio
 
 from collector.app import run_service
 from collector.clock import system_clock
-from collector.facts._tracker import HOUR_US
+from collector.facts._market_state import HOUR_US
 from collector.session import _session as scope
 from collector.simulator import Simulator, SimulatorSettings, open_simulator
 from collector.subscriptions import Pace

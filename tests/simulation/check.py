@@ -93,6 +93,10 @@ def _check_holes(session: TwinSession) -> Iterator[str]:
     if left != sorted(leaves_in(texts)):
         yield f"markets that left {left}, but there were {sorted(leaves_in(texts))}"
     known = {"sequence", *ENDED_BY_EXCHANGE.values(), "after_end", "unfollowed"}
+    if len(list(_parsed(texts))) < len(texts):
+        known.add("reject")
+    if has_conflict(texts):
+        known.add("sequence_conflict")
     others = {gap.cause for gap in gaps} - known
     if others:
         yield f"gaps that nothing brought about: {others}"
@@ -139,6 +143,22 @@ def holes_in(texts: Iterable[str]) -> Iterator[tuple[int, int, int]]:
         if seq > due:
             yield sid, due, seq
         expected[sid] = max(due, seq + 1)
+
+
+def has_conflict(texts: Iterable[str]) -> bool:
+    """Whether a number came late or again with another frame than the first time."""
+    seen: dict[tuple[int, int], dict[str, Any]] = {}
+    due: dict[int, int] = {}
+    for frame in _parsed(texts):
+        sid, seq = frame.get("sid"), frame.get("seq")
+        if sid is None or seq is None:
+            continue
+        content = {name: value for name, value in frame.items() if name != "sending_ts_ms"}
+        if seq < due.get(sid, 1) and seen.get((sid, seq)) != content:
+            return True
+        seen[sid, seq] = content
+        due[sid] = max(due.get(sid, 1), seq + 1)
+    return False
 
 
 def leaves_in(texts: Iterable[str]) -> Iterator[tuple[int, str]]:

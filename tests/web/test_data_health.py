@@ -70,7 +70,7 @@ async def test_a_whole_recording_is_good(database_url: str) -> None:
         "closed", "recorder stopped", True,
     )  # fmt: skip
     assert session["frames"] == session["ledger"]["frames"] == session["ledger"]["last_frame"] == 9
-    assert session["gaps"] == {"sequence": 1}
+    assert session["gaps"] == {"sequence": 1, "reject": 1}
     assert session["rejects"] == 1
     assert (session["audits"]["matches"], session["audits"]["mismatches"]) == (1, 1)
     assert session["audits"]["last"] is not None
@@ -137,7 +137,7 @@ async def test_the_newest_sessions_come_first_and_are_bounded(database_url: str)
         ),
         ("UPDATE rl_orderbook_sessions SET frames = 12", "frames: 11 by the ledger, 12 by the session"),
         ("UPDATE rl_orderbook_sessions SET trades = 0", "trades: 1 by the ledger, 0 by the session"),
-        ("DELETE FROM rl_orderbook_gaps", "gap rows: 1 by the ledger, 0 are there"),
+        ("DELETE FROM rl_orderbook_gaps", "gap rows: 2 by the ledger, 0 are there"),
         ("DELETE FROM rl_orderbook_audits", "audit rows: 2 by the ledger, 0 are there"),
         ("DELETE FROM rl_orderbook_rejects", "reject rows: 1 by the ledger, 0 are there"),
         (

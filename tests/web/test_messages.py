@@ -155,7 +155,7 @@ def test_the_newest_session_with_a_book_gives_it() -> None:
 def test_stats_have_every_specified_field() -> None:
     """`stats` carries the recorder's own numbers under the specified names."""
     recorder, session = running_recorder("A", "B")
-    recorder.fold(session, delta("A", 3), delta("B", 4), "not JSON")
+    recorder.fold(session, delta("A", 3), delta("B", 4), '{"sid":7}')
     session.queued_frames = 45
     recorder.now_us += 2_500_000
     data = stats(recorder.state, clients=3)
@@ -215,7 +215,7 @@ def test_stats_have_problems_and_the_newest_events() -> None:
     """What is wrong comes along, with the newest twenty gaps, rejects and audits, newest first."""
     recorder, session = running_recorder("A")
     for number in range(2, 27):
-        recorder.fold(session, "x" * 1000 + str(number), delta("A", number * 10))
+        recorder.fold(session, f'{{"sid":7,"x":"{"x" * 1000}{number}"}}', delta("A", number * 10))
     batch = recorder.fold(session, delta("A", 261))
     audits = (
         AuditFact("A", 2, NOW_US, True, None, sid=1),
@@ -235,7 +235,10 @@ def test_stats_have_problems_and_the_newest_events() -> None:
         "frame_number": 51,
     }
     assert len(data["recent_rejects"]) == 20
-    assert (data["recent_rejects"][0]["frame_number"], data["recent_rejects"][0]["text"]) == (50, "x" * 200)
+    assert (data["recent_rejects"][0]["frame_number"], data["recent_rejects"][0]["text"]) == (
+        50,
+        ('{"sid":7,"x":"' + "x" * 200)[:200],
+    )
     assert data["recent_audits"] == [
         {
             "received": "2025-06-15T15:06:40.001Z",

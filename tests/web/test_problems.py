@@ -76,7 +76,7 @@ def level_below_zero(recorder: Recorder) -> None:
 
 
 def strange_frame(recorder: Recorder) -> None:
-    recorder.fold(recorder.state.sessions[0], "not JSON")
+    recorder.fold(recorder.state.sessions[0], '{"sid":7}')
 
 
 def unknown_type(recorder: Recorder) -> None:
@@ -277,7 +277,7 @@ def test_what_has_passed_is_told_for_a_while(change: Change, seconds: int, is_to
 def test_more_than_are_remembered_is_said_as_such() -> None:
     """Beyond the fifty that are kept, a count would be a lie."""
     recorder, session = running_recorder("A")
-    recorder.fold(session, *["not JSON"] * 60)
+    recorder.fold(session, *['{"sid":7}'] * 60)
     (problem,) = find_problems(recorder.state, NOW_US)
     assert problem.detail.startswith("at least 50 in the last 10 minutes; newest: frame 61")
 

@@ -54,7 +54,7 @@ async def test_status_tells_everything() -> None:
     """The status page has health, statistics, feeds, sessions, each market, and recent trouble."""
     recorder, session = running_recorder("A", "B")
     recorder.state.market_tickers = ("A", "B", "C")
-    recorder.fold(session, delta("A", 5), "x" * 1000)
+    recorder.fold(session, delta("A", 5), f'{{"sid":7,"x":"{"x" * 1000}"}}')
     async with open_web(recorder) as web:
         status = (await web.http.get("/rl/status")).json()
     markets = {market["ticker"]: market for market in status["markets"]}

@@ -18,13 +18,19 @@ export type Cause =
   | "audit_mismatch"
   | "buffer_overflow"
   | "channel_error"
+  | "clock_conflict"
   | "negative_level"
   | "no_snapshot_yet"
   | "not_recorded_yet"
+  | "other_subscription"
   | "reject"
   | "sequence"
+  | "sequence_conflict"
   | "session_ended"
   | "unfollowed"
+  | "unknown_error"
+  | "unknown_market"
+  | "unknown_type"
   | "unsubscribed";
 /**
  * Whether PostgreSQL takes what is written.
