@@ -2,7 +2,7 @@
 #   make demo      the service on simulated data, in a browser
 #   make test      every check and every test, Python, frontend and browser
 #   make frontend  the dashboard's pages alone
-#   make test-core the tests of the core and of recording, without checks, frontend and browser
+#   make test-core the tests in CORE_TESTS, without checks, frontend and browser
 # Another Python gets an environment of its own; the pages and what builds them are shared:
 #   make test PYTHON=python3.13 VENV=.venv-3.13
 PYTHON ?= python3

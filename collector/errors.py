@@ -1,25 +1,28 @@
 """
-The one error tree, and who answers which branch.
+The error tree, and what handles each branch.
 
     CollectorError
-      ConfigError            the door: one line for each problem, exit status 2, nothing started
-      StartError             the door: something the machine refuses (a port, a folder), exit status 1
+      ConfigError            the command: one line for each problem, exit status 2, nothing was started
+      StartError             the command: the machine refuses a port or a folder, exit status 1
       ProtocolError
-        MalformedFrame       the book task: the frame is stored as a reject, the session goes on
+        MalformedFrame       the tracker: the frame becomes a reject, the session continues
       FeedError
-        FeedLost             the supervisor: a new session, with backoff
-        FeedRefused          the supervisor: shown as refused, tried again slowly
+        FeedLost             the supervisor: a new session, with backoff; REST tasks: a later request
+        FeedRefused          the supervisor: reported as refused, retried about once a minute
         MarketLimitExceeded  the supervisor: the markets are split over more connections
       StoreError
-        StoreUnavailable     the writer: waits for PostgreSQL and writes again
-        StoreRejected        nobody: PostgreSQL refused what we sent, which is a bug, and ends the process
+        StoreUnavailable     the writer, maintenance and others: retry until PostgreSQL is available
+        StoreRejected        a bug: ends the process where batches are written; other tasks report it
 
-Foreign exceptions are translated where they arise, with the original as their cause. Whatever is not in
-this tree is a bug and ends the process with its traceback; the next start is the recovery.
+Packages define further branches: `spool` (SpoolFull, SpoolFailed, DamagedRecord), `rawblocks` (DamagedBlock),
+`recording` (NoBook, NotProven, NotRederivable) and `session` (BacklogFull, a FeedLost).
 
-A nursery wraps what its tasks raise in exception groups. An `except*` block only remembers what it caught,
-and what has to be raised is raised after it: before Python 3.11.4 an exception that is raised inside such a
-block stays in a group. `translated_errors` does this at each edge.
+Exceptions of other libraries are translated where they arise, with the original as their cause. An exception
+that is not in this tree is a bug and ends the process with its traceback. The next start recovers.
+
+A nursery wraps the exceptions of its tasks in exception groups. An `except*` block only remembers what it
+caught, and the code after the block raises. Before Python 3.11.4, an exception that is raised inside such a
+block stays in a group. `translated_errors` follows this rule wherever errors are translated.
 """
 
 from collections.abc import Callable, Generator, Iterable
@@ -54,11 +57,15 @@ class MalformedFrame(ProtocolError):  # noqa: N818 - names the thing, as the pro
 
 
 class FeedError(CollectorError):
-    """A connection to the exchange did not come about, or ended."""
+    """A connection to the exchange could not be opened, or has ended."""
 
 
 class FeedLost(FeedError):  # noqa: N818 - a state of the feed
-    """The connection is gone: network, timeout, close, or a protocol rule that ends it."""
+    """
+    The connection is lost: the network, a timeout, a close, or a violated protocol rule.
+
+    REST requests raise it too. `retry_after_s` is the minimum delay in seconds before the next attempt.
+    """
 
     def __init__(self, reason: str, *, close_code: int | None = None, retry_after_s: float = 0.0) -> None:
         super().__init__(reason)
@@ -68,7 +75,7 @@ class FeedLost(FeedError):  # noqa: N818 - a state of the feed
 
 
 class FeedRefused(FeedError):  # noqa: N818 - a state of the feed
-    """The exchange turned the handshake down with an HTTP status: a wrong key, a clock that is off."""
+    """The exchange rejected the handshake with an HTTP client error, for example for a wrong key or clock."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(f"refused with HTTP {status}: {reason}")
@@ -85,11 +92,19 @@ class StoreError(CollectorError):
 
 
 class StoreUnavailable(StoreError):  # noqa: N818 - a state of the store
-    """PostgreSQL can't be reached, went away, or asks to come again: the same write is tried again."""
+    """
+    PostgreSQL can't be reached, closed the connection, or reported a temporary error.
+
+    The caller repeats the same write later.
+    """
 
 
 class StoreRejected(StoreError):  # noqa: N818 - a verdict of the store
-    """PostgreSQL refused a statement or a row. Never retried, never dropped: a bug."""
+    """
+    PostgreSQL refused a statement or a row, which is a bug.
+
+    A refused batch ends the process: it is neither retried nor dropped. Other tasks report the error.
+    """
 
 
 def leaves_of(error: BaseException) -> list[BaseException]:

@@ -7,11 +7,11 @@ from attrs import define, field
 @define(eq=False)
 class Wakeup:
     """
-    Wakes the tasks that wait, as often as it is notified.
+    Wakes all waiting tasks each time it is notified.
 
-    A notification is not remembered for later waits. So a task looks whether there is anything to do, and
-    waits without a checkpoint in between. A task that needs a checkpoint in between takes `next` first, then
-    looks, then waits for that.
+    `wait` ignores earlier notifications. So a task must not have a checkpoint between its check for work and
+    `wait`, or it can miss a notification. A task that needs one there takes `next` first, then checks for
+    work, then waits for that event.
     """
 
     _event: trio.Event | None = field(default=None, init=False)

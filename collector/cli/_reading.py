@@ -57,8 +57,8 @@ def book(ticker: str, at: str, as_json: bool) -> None:
     """
     Rebuild the book of a market at an instant from the recording in DATABASE_URL.
 
-    Exit status 0 also for a book that is UNKNOWN, which the text and is_exact in the JSON say; 1 when there
-    is none.
+    The output marks a book that is not exact as UNKNOWN (is_exact is false in the JSON); the exit status is
+    still 0. It is 1 when there is no book.
     """
     set_up_logs("INFO", None)
     from collector.recording import book_as_json, book_lines, parse_instant, rebuild_book
@@ -76,13 +76,13 @@ def book(ticker: str, at: str, as_json: bool) -> None:
 
 @click.command()
 @click.option("--session", "session_id", type=click.IntRange(1), help="One session; without it, all.")
-@click.option("--dry-run", "is_dry", is_flag=True, help="Only tell the difference; replace nothing.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON object for each session, a line each.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Report the differences; replace nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each session, one per line.")
 def rederive(session_id: int | None, is_dry: bool, as_json: bool) -> None:
     """
-    Put rows anew from raw frames into the place of those in DATABASE_URL, and tell the difference.
+    Rebuild the rows in DATABASE_URL from the raw frames, replace the stored ones, and report differences.
 
-    Exit status 1 when a session was refused: it is still being recorded, or raw frames are missing.
+    The exit status is 1 when a session was refused: it is still being recorded, or raw frames are missing.
     """
     set_up_logs("INFO", None)
     from collector.recording import RederiveReport, rederive_lines, rederive_sessions
@@ -119,7 +119,11 @@ def _read_database(work: Callable[["TrioConnection"], Awaitable[_T]]) -> _T:
 
 
 def _report_none(session_id: int | None, reports: Sequence[object]) -> None:
-    """Say so where there is no session at all; one that was asked for and is not there is an error."""
+    """
+    Report that there is no session.
+
+    An empty database is no error. A requested session that does not exist ends the command with status 1.
+    """
     if reports:
         return
     if session_id is None:

@@ -178,7 +178,7 @@ async def run_simulator(settings: "SimulatorSettings", env_path: pathlib.Path | 
 
 
 def env_lines(simulator: "Simulator") -> str:
-    """Write what a client needs as lines for `set -a; . FILE`."""
+    """Return the environment variables that a client needs, one assignment a line, for `set -a; . FILE`."""
     pem = simulator.private_key_pem.strip().replace("\n", "\\n")
     values = {**simulator.environ, "KALSHI_PRIVATE_KEY_CONTENT": pem}
     return "".join(f"{name}='{value}'\n" for name, value in values.items())

@@ -36,11 +36,11 @@ async def write_batch(
     is_lexicon_stored: bool = False,
 ) -> bool:
     """
-    Write a batch, whole or not at all, with the dictionary of its block unless that is stored already.
+    Write a batch, whole or not at all, with the dictionary of its block unless that is already stored.
 
-    Returns False when the batch was in the database already. Cancelled, or cut off, at any place, it is in or
-    it is not: call again with the same batch to be sure. Raises StoreUnavailable, after which the same call
-    is due again, and StoreRejected.
+    Returns False when the batch was already stored. After a cancellation or a lost connection the batch may
+    be stored or not; repeat the call with the same batch. Raises StoreUnavailable, after which the caller
+    must repeat the call, and StoreRejected.
     """
     block = encode_block(batch.frames, lexicon) if batch.frames else None
     rows = batch.rows

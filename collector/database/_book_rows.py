@@ -54,10 +54,11 @@ class StoredChange:
 @frozen
 class RecordingSession:
     """
-    A session of a market that began before an instant.
+    A session of a market that began at or before an instant.
 
-    `reach_us` is how far into the time before the instant it recorded, `is_over` whether it had ended by
-    then.
+    `reach_us` is the latest time, at most the instant, at which the session counts as recording. `is_over`
+    is true when it had ended by the instant, `is_open` when it has not ended at all. `last_us` is its last
+    message, or its start when it has none.
     """
 
     session_id: int
@@ -69,7 +70,11 @@ class RecordingSession:
 
 
 async def fetch_newest_message(connection: TrioConnection, ticker: str) -> tuple[int | None, int | None]:
-    """The last message of a market's sessions without an end, and when the newest one with an end ended."""
+    """
+    Return two times of a market's sessions, each None when there is no such session.
+
+    The first is the last message of the sessions that have not ended, the second is the latest end.
+    """
     cursor = await connection.execute(
         "SELECT max(COALESCE(last_message_us, started_us)) FILTER (WHERE ended_us IS NULL), max(ended_us)"
         " FROM rl_orderbook_sessions WHERE market_tickers @> ARRAY[%s::text]",
@@ -83,9 +88,10 @@ async def fetch_recording_sessions(
     connection: TrioConnection, ticker: str, at_us: int, *, silent_us: int, limit: int
 ) -> list[RecordingSession]:
     """
-    The sessions of a market that began by then, those that recorded longest first.
+    The sessions of a market that began at or before `at_us`; first those that recorded up to the latest time.
 
-    A session without an end counts as recording for `silent_us` after its last message.
+    A session that has not ended counts as recording until `silent_us` after its last message. Returns at most
+    `limit` sessions.
     """
     async with connection.cursor(row_factory=class_row(RecordingSession)) as cursor:
         await cursor.execute(

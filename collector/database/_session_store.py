@@ -74,7 +74,7 @@ class _PostgresLink(SessionLink):
             is_lexicon_stored=lexicon.number == session.stored_lexicon,
         )
         if is_written:
-            # A batch that was in already has its own dictionary with it, which need not be this one.
+            # If the batch was already stored, its dictionary was stored with it and may differ from this one.
             session.stored_lexicon = lexicon.number
 
     @override

@@ -38,12 +38,12 @@ _AUDITS: Final = (
     " FROM rl_orderbook_audits WHERE session_id = ANY(%s) GROUP BY session_id"
 )
 _HAS_COVERAGE: Final = "SELECT to_regclass(%s) IS NOT NULL AS is_there"
-# Clip to the end of the session: that its books are unknown after it is no fault of the session.
+# Clip to the end of the session; after it a book is unknown by definition.
 _COVERAGE: Final = (
     "WITH spans AS (SELECT c.session_id, c.market_ticker, c.is_exact, c.from_us,"
     "  LEAST(c.until_us, s.ended_us, (extract(epoch FROM now()) * 1000000)::bigint) AS until_us"
     "  FROM rl_market_coverage c JOIN rl_orderbook_sessions s USING (session_id)"
-    # From a market that has left nothing more was wanted.
+    # Time after a market has left the session does not count: nothing was to be recorded then.
     "  WHERE c.session_id = ANY(%s) AND c.cause IS DISTINCT FROM 'unfollowed'),"
     " ranked AS (SELECT *, row_number() OVER (PARTITION BY session_id, market_ticker"
     "  ORDER BY from_us DESC, until_us DESC) = 1 AS is_last FROM spans WHERE until_us > from_us)"

@@ -87,7 +87,7 @@ async def take_recorder_lock(connection: TrioConnection, recorder_key: int) -> b
 
 
 async def add_joined_markets(connection: TrioConnection, session_id: int, facts: Iterable[Fact]) -> None:
-    """Add markets to the session's row of which it has had a book, and that it did not begin with."""
+    """Add to the session's row the markets that have a snapshot and that it did not begin with."""
     with_book = {
         fact.market_ticker for fact in facts if isinstance(fact, SnapshotFact) and fact.origin != "checkpoint"
     }

@@ -1,10 +1,10 @@
 """
-The live stream: what sessions publish, for each client that reads along, and the tick that samples
-statistics.
+The live stream for browsers, and the sampling of statistics.
 
-Does not know PostgreSQL. Starts no task: `run_ticks` is one, started by the service.
+Does not know PostgreSQL. Starts no task: the service runs `run_ticks` in a task.
 
-- `_broadcast`: a bounded mailbox for each client. `_ticks`: once a second.
+- `_broadcast`: sends what sessions publish to a bounded mailbox for each client.
+- `_ticks`: samples statistics once a second.
 """
 
 from collector.live._broadcast import STREAMS, LiveHub, Mailbox, Stream

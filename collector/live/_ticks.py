@@ -14,7 +14,11 @@ _log = get_logger("ticks")
 
 
 async def run_ticks(state: RecorderState, hub: LiveHub) -> None:
-    """Once a second, until cancelled: sample rate and series, look at the clock, send statistics."""
+    """
+    Once a second, sample rates and series, check the wall clock, and publish statistics.
+
+    Runs until cancelled.
+    """
     began_s = trio.current_time()
     active: list[SessionStats] = []
     while True:
@@ -33,7 +37,7 @@ async def run_ticks(state: RecorderState, hub: LiveHub) -> None:
 
 
 def _watch_times(state: RecorderState) -> None:
-    """Log once when the wall clock was set, and when messages begin or cease to get older."""
+    """Log each step of the wall clock, and when a session's latency starts or stops growing."""
     now_s = trio.current_time()
     # The clock first: when it was set, latencies that seem to grow have not grown.
     size_us = state.note_clock(now_s)

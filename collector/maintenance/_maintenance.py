@@ -1,9 +1,9 @@
 """
 The maintenance task: schema, day partitions, retention, and the lock that proves that this recorder lives.
 
-One task, `Maintenance.run`, holds a direct connection for as long as the service runs, and an advisory lock
-on it. Whoever can take that lock knows that the process is gone, and closes its sessions as `error`. The task
-is the outermost one and is cancelled last.
+One task, `Maintenance.run`, holds a direct connection while the service runs, and an advisory lock on it.
+Another recorder that can take that lock knows that this process is gone, and closes its sessions as `error`.
+The task is the outermost one and is cancelled last.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -28,9 +28,9 @@ from collector.retry import Backoff, retry
 from collector.storage import DAY_US, KINDS, RAW_BLOCK
 
 DAYS_AHEAD: Final = 3
-"""Whole days for which partitions exist: that much time to mend what keeps new ones from being made."""
+"""Days after today for which partitions are made: the time for a repair when making them fails."""
 ROUND_S: Final = 10.0
-"""Seconds between two rounds: after so many a dead recorder's sessions are closed."""
+"""Seconds between two rounds. A dead recorder's sessions are closed in the next round."""
 QUERY_S_MAX: Final = 30.0
 """Bound on one round. Its statements take milliseconds unless they wait for a lock."""
 RETRY_FIRST_S: Final = 0.5

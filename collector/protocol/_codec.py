@@ -401,7 +401,7 @@ def _decode_subscribed(content: Raw) -> Decoded:
 def _decode_error(content: Raw) -> Decoded:
     wire, unknown = _decode_known(content, _Error)
     if isinstance(wire.code, str) and not (wire.code.isascii() and wire.code.isdigit()):
-        raise MalformedFrame(f"not an error code: {wire.code[:40]!r}")
+        raise MalformedFrame(f"not an error code: {wire.code[:40]!a}")
     return Decoded(ErrorReply(int(wire.code), _error_text(wire.msg)), unknown)
 
 

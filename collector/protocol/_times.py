@@ -15,7 +15,7 @@ def parse_rfc3339_ms(text: str) -> int:
     """UTC time text to milliseconds since 1970, cut off, never rounded. Raises MalformedFrame."""
     match = _RFC3339.fullmatch(text)
     if match is None:
-        raise MalformedFrame(f"not a UTC time: {text[:40]!r}")
+        raise MalformedFrame(f"not a UTC time: {text[:40]!a}")
     milliseconds = int((match.group(2) or "").ljust(3, "0")[:3])
     return _parse_second(match.group(1)) * 1000 + milliseconds
 
@@ -25,7 +25,7 @@ def _parse_second(text: str) -> int:
     """Seconds since 1970 of a time text without fraction. Kept, since many frames share a second."""
     year, month, day, hour, minute, second = (int(part) for part in re.split("[-Tt:]", text))
     if not (1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second <= 60):
-        raise MalformedFrame(f"not a UTC time: {text[:40]!r}")
+        raise MalformedFrame(f"not a UTC time: {text[:40]!a}")
     return _days_since_1970(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second
 
 

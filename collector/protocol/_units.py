@@ -33,12 +33,12 @@ def parse_fixed(text: str, decimals: int) -> int:
     """
     match = _DECIMAL.fullmatch(text)
     if match is None:
-        raise MalformedFrame(f"not a decimal number: {text[:40]!r}")
+        raise MalformedFrame(f"not a decimal number: {text[:40]!a}")
     sign, whole, fraction = match.groups()
     fraction = fraction or ""
     kept, rest = fraction[:decimals], fraction[decimals:]
     if rest.strip("0"):
-        raise MalformedFrame(f"more than {decimals} decimals: {text[:40]!r}")
+        raise MalformedFrame(f"more than {decimals} decimals: {text[:40]!a}")
     value = int(whole + kept.ljust(decimals, "0"))
     return -value if sign else value
 

@@ -41,7 +41,7 @@ class MarketCoverage:
 
 @frozen
 class _Stretch:
-    """What one session says of a market for a while; `is_over` tells that the session itself had ended."""
+    """A market's book in one session, for a while. `is_over` is true after the end of the session."""
 
     from_us: int
     to_us: int
@@ -52,7 +52,7 @@ class _Stretch:
 
     @property
     def weight(self) -> tuple[int, int, int]:
-        """Of stretches at the same time the lightest counts: exact, then of a living session, then newest."""
+        """Sort key. Of overlapping stretches the smallest wins: exact first, then not ended, then newest."""
         return (not self.is_exact, self.is_over, -self.session_id)
 
 
@@ -105,7 +105,7 @@ def _stretch_of(span: CoverageSpan, session: CoverageSession, from_us: int, to_u
 
 
 def _intervals(stretches: list[_Stretch]) -> list[CoverageInterval]:
-    """One line of time: at each moment the stretch that counts, neighbours that say the same as one."""
+    """Merge stretches into one timeline: at each moment the smallest `weight` wins; equal neighbours join."""
     waiting = sorted(stretches, key=lambda stretch: stretch.from_us, reverse=True)
     times_us = sorted({us for stretch in stretches for us in (stretch.from_us, stretch.to_us)})
     current: list[tuple[tuple[int, int, int], int, _Stretch]] = []

@@ -1,9 +1,9 @@
 """
-From a session's raw frames to the rows that they must have led to. Pure.
+Derives from a session's raw frames the rows that must be stored. Pure.
 
-Rows are compared as sums of hashes, by kind and by ten minutes of receive time: so sessions of millions of
-frames fit, and the order in which PostgreSQL returns rows does not matter. The hash is Python's own: sums are
-only compared within one process.
+Rows are compared as sums of hashes, one sum for each kind and each ten minutes of receive time. So memory
+does not grow with the number of frames, and the order in which PostgreSQL returns rows does not matter. The
+hash is Python's own, so sums are comparable only within one process.
 """
 
 from collections.abc import Iterable, Sequence

@@ -76,12 +76,14 @@ class RebuiltBook:
 
 def parse_instant(text: str, now_us: int) -> int:
     """
-    Microseconds since 1970 of an RFC 3339 time with its offset, of a whole number of milliseconds or
-    microseconds since 1970, or of `now`. Raises ValueError, also for what has not come yet.
+    Parse the TIME argument of a command into microseconds since 1970.
+
+    `text` is an RFC 3339 time with its offset, a whole number of milliseconds or microseconds since 1970, or
+    `now`. Raises ValueError for another form, and for a time in the future.
     """
     at_us = now_us if text == "now" else _parse_time(text)
     if at_us > now_us:
-        raise ValueError("that has not come yet; `now` is the latest")
+        raise ValueError("TIME is in the future; use `now`")
     return at_us
 
 
@@ -107,10 +109,10 @@ async def rebuild_book(
     connection: TrioConnection, market_ticker: str, at_us: int, *, is_newest: bool = False
 ) -> RebuiltBook:
     """
-    The book at that instant, in one state of the database.
+    Return the book of a market at an instant, read in one state of the database.
 
-    Of a session without an end nothing is known behind its last message: whoever asks for a later instant is
-    told so, and with `is_newest` gets the book as of that message.
+    After the last message of a session that has not ended, nothing is known: for a later instant the book is
+    unknown, with cause `not_recorded_yet`. With `is_newest` the book is as of that message instead.
 
     Raises NoBook, NotProven, StoreUnavailable.
     """
@@ -120,7 +122,7 @@ async def rebuild_book(
 
 @frozen
 class _Candidate:
-    """A session that may tell of the book: up to when, and why it is not exact; None when it is."""
+    """A session that can give the book as of `until_us`. `unknown_cause` is None when that book is exact."""
 
     session: RecordedSession
     until_us: int
@@ -140,7 +142,7 @@ async def _rebuild(connection: TrioConnection, ticker: str, at_us: int, *, is_ne
     if snapshot is None:
         snapshot = await fetch_newest_snapshot(connection, ticker, at_us, None)
     if snapshot is None:
-        raise NoBook(f"no snapshot of {ticker} had come by then")
+        raise NoBook(f"no snapshot of {ticker} was received before that time")
     changes = await fetch_changes(connection, snapshot, at_us)
     levels = {True: _levels(snapshot.yes_bids), False: _levels(snapshot.no_bids)}
     for change in changes:
@@ -170,12 +172,12 @@ async def _newest_instant(connection: TrioConnection, ticker: str, now_us: int) 
 
 async def _fetch_candidates(connection: TrioConnection, ticker: str, at_us: int) -> list[_Candidate]:
     """
-    The sessions to believe at that instant, best first.
+    Return the sessions that can give the book at the instant, best first.
 
-    Recorders may overlap: of those at work then, one whose book is exact comes first, then one whose book has
-    begun, and among equals the one that began last. One without an end that has said nothing for
-    SILENT_US_MAX may be dead, and gives way to what was recorded later. If none was at work, it is the one
-    that was last. Raises NoBook.
+    Recorders may overlap. Of the sessions that were recording at the instant, those with an exact book come
+    first, then those that had a snapshot; among equals, the one that began last. A session that has not ended
+    and has been silent for SILENT_US_MAX may be dead, so sessions that recorded later come before it. If no
+    session was recording, the last one is returned. Raises NoBook when there is none.
     """
     rows = await fetch_recording_sessions(
         connection, ticker, at_us, silent_us=SILENT_US_MAX, limit=OVERLAPPING_MAX
@@ -241,7 +243,7 @@ async def _from_raw(
     tracker = await _fold_until(connection, session, at_us)
     market = tracker.markets.get(ticker, MarketState(ticker))
     if not market.snapshots:
-        raise NoBook(f"no snapshot of {ticker} had come by then in session {session.session_id}")
+        raise NoBook(f"no snapshot of {ticker} was received before that time in session {session.session_id}")
     behind = Cause.NOT_RECORDED_YET if is_behind else None
     return RebuiltBook(
         market_ticker=ticker,

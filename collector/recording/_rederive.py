@@ -1,10 +1,9 @@
 """
 Rebuild rows from a session's raw frames, and replace the stored ones.
 
-One transaction for each session. The rows that the present code derives go into temporary tables, batch by
-batch, encoded as in live recording; PostgreSQL compares them with the stored ones, and then they take their
-place. So memory holds a page of batches, and a session is replaced as a whole or not at all. Nothing is
-replaced by less than the raw frames prove: for a session with a missing or damaged block nothing is replaced.
+Each session has one transaction, so it is replaced as a whole or not at all. The derived rows go into
+temporary tables, batch by batch, so memory holds one page of batches. PostgreSQL compares them with the
+stored rows; then they replace the stored rows. A session with a missing or damaged raw block is refused.
 """
 
 from collections.abc import Callable
@@ -81,7 +80,7 @@ async def _rederive(
     (session,) = await fetch_sessions(connection, session_id)
     if session.status == "active":
         raise NotRederivable(
-            "the session is still being recorded (or its recorder died: the next start of one ends it)"
+            "the session is still being recorded, or its recorder died and no other recorder has ended it yet"
         )
     await _derive(connection, session, replacement, on_progress)
     for kind in KINDS:

@@ -46,7 +46,7 @@ class RecordedSession:
 
     @property
     def sample_rate(self) -> int:
-        """One delta in so many became a row."""
+        """`RL_SAMPLE_RATE` of the session. 1: each delta is a row. N: rows sum N deltas of a market."""
         return int(self.row["sample_rate"])
 
     @property

@@ -49,14 +49,15 @@ from collector.subscriptions import Conversation, Pace
 from collector.wakeup import Wakeup
 
 SILENCE_S_MAX: Final = 30.0
-"""The exchange pings every 10 s: three in a row are missing."""
+"""Seconds of silence after which the connection is closed. Kalshi pings every 10 s: three missed."""
 FIRST_SNAPSHOTS_S_MAX: Final = 10.0
-"""Markets without a snapshot so long after the acknowledgement are asked for."""
+"""Seconds after the acknowledgement after which missing first snapshots are requested."""
 UNSUBSCRIBE_S_MAX: Final = 10.0
-"""What the orderly end of a connection may take out of the drain time."""
+"""Maximum seconds for unsubscribing at a stop. Part of the drain time, DRAIN_S_MAX."""
 STEP_CHARACTERS_MAX: Final = 300_000
-"""About a thousand deltas (7 ms), or a dozen snapshots of 700 levels."""
+"""Maximum characters folded without a checkpoint: about 1,000 deltas (7 ms) or 12 snapshots of 700 levels."""
 EXAMPLE_TEXT_MAX: Final = 500
+"""Maximum characters of a frame in a log line."""
 
 _log = get_logger("session")
 
@@ -127,8 +128,8 @@ async def run_session(
     """
     Run one connection and its session, from the handshake until its last row is in the database.
 
-    `on_connected` gets its numbers, and what to call with other markets to follow from now on. What ends the
-    connection is told to `end`; anything that is not a FeedError propagates.
+    `on_connected` gets the session's statistics and a function that changes the markets to record. `end` gets
+    the FeedError that ended the connection; other exceptions propagate.
     """
     error: FeedError | None = None
     async with trio.open_nursery() as nursery:
@@ -168,6 +169,7 @@ class _Session:
     backlog: Backlog
     writer: SessionWriter
     _frames_folded: int = field(default=0, init=False)
+    _unknown_names: int = field(default=0, init=False)
     _in_hand: StampedTexts = field(default=(), init=False)
     _replied: Wakeup = field(factory=Wakeup, init=False)
     _commands_due: Wakeup = field(factory=Wakeup, init=False)
@@ -245,8 +247,10 @@ class _Session:
         except* FeedError as group:
             error = _reason_of(group)
         finally:
-            self._fold_rest()
-            self._close(error, is_orderly=is_orderly)
+            try:
+                self._fold_rest()
+            finally:
+                self._close(error, is_orderly=is_orderly)
         if error is not None:
             raise error
 
@@ -273,7 +277,7 @@ class _Session:
         return texts
 
     def _fold_live(self, texts: StampedTexts) -> None:
-        """Fold, see what the exchange has answered, and look at the bound of what may wait."""
+        """Fold frames and note the exchange's replies. Raises BacklogFull when too many frames wait."""
         batch = self._fold(texts)
         self.conversation.note(batch.facts, trio.current_time(), self.tracker.chains)
         if any(not isinstance(fact, DeltaFact | TradeFact) for fact in batch.facts):
@@ -284,22 +288,29 @@ class _Session:
             raise BacklogFull(f"more than {FRAMES_MAX} frames wait for the database: {trouble}")
 
     def _fold(self, texts: StampedTexts) -> FrameBatch:
-        """Number frames, and hand what they mean to everyone who needs it."""
+        """Keep frames, and publish what they mean."""
+        batch = self._keep(texts)
+        self._publish(batch)
+        return batch
+
+    def _keep(self, texts: StampedTexts) -> FrameBatch:
+        """Number frames, and put what they mean where it is safe. Nothing else happens before."""
         first = self._frames_folded + 1
         self._frames_folded += len(texts)
-        unknown = len(self.tracker.unknown_types) + len(self.tracker.unknown_fields)
         batch = self.tracker.process(
             ReceivedFrame(number, us, text) for number, (us, text) in enumerate(texts, first)
         )
-        # First of all kept: what else is done with it must not be able to lose it.
         self.backlog.put(batch, self.thinner.thin(batch.facts))
+        return batch
+
+    def _publish(self, batch: FrameBatch) -> None:
+        """Statistics, live messages and logs. A mistake here loses no frame."""
         self.context.state.note_batch(self.stats, batch)
         self.context.hub.publish(self.stats, batch)
         self.stats.queued_frames = self.writer.waiting_frames
-        self._log_oddities(batch, unknown)
-        return batch
+        self._log_oddities(batch)
 
-    def _log_oddities(self, batch: FrameBatch, unknown_before: int) -> None:
+    def _log_oddities(self, batch: FrameBatch) -> None:
         session = self.stats.session_id
         for fact in batch.facts:
             if isinstance(fact, GapFact):
@@ -309,17 +320,25 @@ class _Session:
                 )  # fmt: skip
             elif isinstance(fact, AuditFact) and not fact.is_match:
                 difference = fact.first_difference
-                _log.error("a book is wrong", session=session, market=fact.market_ticker, where=difference)
-        if len(self.tracker.unknown_types) + len(self.tracker.unknown_fields) > unknown_before:
+                _log.error("audit_mismatch", session=session, market=fact.market_ticker, where=difference)
+        unknown_names = len(self.tracker.unknown_types) + len(self.tracker.unknown_fields)
+        if unknown_names > self._unknown_names:
+            self._unknown_names = unknown_names
             types, fields = dict(self.tracker.unknown_types), dict(self.tracker.unknown_fields)
             example = batch.frames[0].text[:EXAMPLE_TEXT_MAX]
-            _log.warning("unknown to this program", session=session, types=types, fields=fields, near=example)
+            _log.warning("unknown_message", session=session, types=types, fields=fields, near=example)
 
     def _fold_rest(self) -> None:
-        """Fold what was received and not folded when the feed ended, for whatever reason."""
+        """
+        Fold what was received and not folded when the feed ended, for whatever reason. All of it is kept
+        before any of it is published: what has failed may fail again.
+        """
+        batches: list[FrameBatch] = []
         while texts := self._in_hand or self.transport.take_nowait():
             self._in_hand = ()
-            self._fold(texts)
+            batches.append(self._keep(texts))
+        for batch in batches:
+            self._publish(batch)
 
     async def _converse(self) -> None:
         first_snapshots_due_s = float("inf")
@@ -348,7 +367,7 @@ class _Session:
 
     async def _stop_when_asked(self, feed_scope: trio.CancelScope) -> None:
         """
-        End in order: the answers to `unsubscribe` come behind the last data, so all of it is here then.
+        Unsubscribe, then end the feed. The exchange sends the replies after the last data, so none is missed.
         """
         await self.context.stopping.wait()
         with trio.move_on_after(UNSUBSCRIBE_S_MAX) as goodbye:
@@ -377,7 +396,7 @@ class _Session:
         self.stats.close_code = ending.close_code
         for market in self.tracker.markets.values():
             market.unknown_cause = market.unknown_cause or Cause.SESSION_ENDED
-        _log.info("session ended", session=self.stats.session_id, status=ending.status, reason=ending.reason)
+        _log.info("session_ended", session=self.stats.session_id, status=ending.status, reason=ending.reason)
 
 
 def _reason_of(group: BaseExceptionGroup[FeedError]) -> FeedError:

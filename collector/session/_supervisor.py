@@ -20,12 +20,12 @@ from collector.session._session import FeedEnd, Follow, SessionContext, run_sess
 BACKOFF_FIRST_S: Final = 0.5
 BACKOFF_S_MAX: Final = 10.0
 STABLE_S: Final = 60.0
-"""A connection that lived so long was good: the next loss starts with short waits again."""
+"""Seconds after which a connection counts as stable: its loss resets the backoff."""
 REFUSED_S: Final = 60.0
-"""A refusal will hardly change by itself, and asking often may be held against us."""
+"""Seconds between attempts after a refusal. A person has to act, and frequent attempts may be penalized."""
 STORE_POLL_S: Final = 0.1
 MARKETS_MAX: Final = 1000
-"""On one connection. The exchange is known to take 5,000 in one subscription."""
+"""Maximum number of markets on one connection. The exchange accepted 5,000 in one subscription."""
 
 Tickers = tuple[str, ...]
 
@@ -52,7 +52,7 @@ async def _follow_changes(
     slots: "_Slots", changes: trio.MemoryReceiveChannel[Tickers], stopping: trio.Event
 ) -> None:
     async def listen() -> None:
-        # Not closed at the end: who sends would take that for a failure, while all are about to stop.
+        # The channel stays open: closing it would raise BrokenResourceError in the sender during a stop.
         async for tickers in changes:
             slots.follow(tickers)
 
@@ -112,7 +112,7 @@ class _Slots:
         self._markets_max = max(1, min(self._markets_max, half))
         moved = feed.market_tickers[half:]
         self._turn_to(feed, feed.market_tickers[:half])
-        _log.warning("markets split over connections", feed=feed.name, kept=half, moved=len(moved))
+        _log.warning("markets_split", feed=feed.name, kept=half, moved=len(moved))
         self._add(moved)
 
     async def _keep_connected(self, feed: FeedStatus) -> None:
@@ -199,12 +199,12 @@ class _Slots:
             if isinstance(error, FeedLost):
                 delay_s = max(delay_s, error.retry_after_s)
             self._turn(feed, FeedPhase.BACKING_OFF, str(error))
-        _log.warning("feed down", feed=feed.name, reason=str(error), retry_s=round(delay_s, 1))
+        _log.warning("feed_down", feed=feed.name, reason=str(error), retry_s=round(delay_s, 1))
         with trio.move_on_after(delay_s):
             await self.context.stopping.wait()
 
     def _turn(self, feed: FeedStatus, phase: FeedPhase, reason: str) -> None:
-        """Note a change. A feed is as long down as it has not been connected, whatever it goes through."""
+        """Set phase and reason. `since_us` changes when the feed connects, disconnects or stops."""
         was_up = feed.phase is FeedPhase.CONNECTED
         is_up = phase is FeedPhase.CONNECTED
         if was_up != is_up or phase is FeedPhase.STOPPED:

@@ -33,7 +33,7 @@ from collector.wakeup import Wakeup
 
 SEGMENT_BYTES_MAX: Final = 16 * 2**20
 """Some seconds of the busiest flow; a small spool has smaller ones."""
-MAGIC: Final = b"RLS1"
+MAGIC: Final = b"RLS2"
 _HEADER_BYTES: Final = 16
 _CHECKSUM_BYTES: Final = 8
 ADVANCE_S_MAX: Final = 5.0
@@ -119,17 +119,21 @@ def payload_length(header: bytes) -> int:
 
 def decode_record(header: bytes, payload: bytes) -> Record:
     """The record that a header and its payload hold. Raises DamagedRecord."""
-    if len(payload) != payload_length(header) or _checksum(payload) != header[8:_HEADER_BYTES]:
+    if not _is_whole(header, payload):
         raise DamagedRecord("a record is not what was written")
-    content = zstandard.ZstdDecompressor().decompress(payload, max_output_size=RECORD_BYTES_MAX)
-    kind, *rest = msgspec.msgpack.decode(content, type=list[msgspec.Raw])
-    match msgspec.msgpack.decode(kind):
-        case "opening":
-            return msgspec.msgpack.decode(rest[0], type=SessionOpening)
-        case "ending":
-            return msgspec.msgpack.decode(rest[0], type=SessionEnding)
-        case _:
-            return _decode_batch(rest)
+    try:
+        content = zstandard.ZstdDecompressor().decompress(payload, max_output_size=RECORD_BYTES_MAX)
+        kind, *rest = msgspec.msgpack.decode(content, type=list[msgspec.Raw])
+        match msgspec.msgpack.decode(kind):
+            case "opening":
+                return msgspec.msgpack.decode(rest[0], type=SessionOpening)
+            case "ending":
+                return msgspec.msgpack.decode(rest[0], type=SessionEnding)
+            case _:
+                return _decode_batch(rest)
+    except (zstandard.ZstdError, msgspec.MsgspecError, ValueError, LookupError) as error:
+        # Whole, but of another version of this program.
+        raise DamagedRecord(f"a record can't be decoded: {error}") from error
 
 
 def _decode_batch(rest: Sequence[msgspec.Raw]) -> Batch:
@@ -143,6 +147,21 @@ def _decode_batch(rest: Sequence[msgspec.Raw]) -> Batch:
         facts,
         msgspec.msgpack.decode(counts, type=FrameCounts),
         msgspec.msgpack.decode(next_frame, type=int),
+    )
+
+
+def _is_whole(header: bytes, payload: bytes) -> bool:
+    """Whether these are all bytes of a record. Raises DamagedRecord when no record begins with the header."""
+    return len(payload) == payload_length(header) and _checksum(payload) == header[8:_HEADER_BYTES]
+
+
+def _is_cut_short(rest: bytes) -> bool:
+    """Whether the end of a file is the beginning of a record, or nothing but space for one."""
+    if not rest.startswith(MAGIC):
+        return MAGIC.startswith(rest) or not any(rest)
+    is_only_one = MAGIC not in rest[len(MAGIC) :]
+    return is_only_one and (
+        len(rest) < _HEADER_BYTES or not _is_whole(rest[:_HEADER_BYTES], rest[_HEADER_BYTES:])
     )
 
 
@@ -368,9 +387,9 @@ class Journal:
         return record
 
     async def _tell_torn_from_damaged(self, segment: _Segment) -> None:
-        """A record is torn when nothing whole follows it. Raises DamagedRecord for all else."""
+        """A record is torn when it is cut short and nothing follows it. Raises DamagedRecord for all else."""
         rest = await self.spool.disk.read(segment.name, self._read_at, segment.size - self._read_at)
-        if len(self._segments) > 1 or MAGIC in rest[len(MAGIC) :]:
+        if len(self._segments) > 1 or not _is_cut_short(rest):
             raise DamagedRecord(f"{segment.name} is damaged at byte {self._read_at}")
         self.torn_bytes = len(rest)
         self.spool.status.torn_records += 1

@@ -7,7 +7,7 @@ adaptation of each value does. (Format: PostgreSQL documentation, COPY, binary f
 
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, TypeAlias
 
 from attrs import frozen
@@ -45,53 +45,85 @@ def encode_rows(kind: RowKind, facts: Iterable[Any], session_id: int, market_ids
 
     `market_ids` has every market that the facts name; a kind without a MARKET column needs none.
     """
-    layout = _layout(kind)
-    # The number of columns, then for each column its length and a place for its value.
-    row = list(layout.template)
-    row[2] = session_id
-    market_at = None if kind.market_index is None else 4 + 2 * kind.market_index
-    values_of, pack = kind.values, layout.pack
+    market_at = None if kind.market_index is None else 1 + kind.market_index
+    encode = _fixed_width_encoder(kind) or _any_width_encoder(kind)
     data = [_HEADER]
     for fact in facts:
-        row[4::2] = values_of(fact)
+        row = [session_id, *kind.values(fact)]
         if market_at is not None:
             row[market_at] = market_ids[row[market_at]]
-        if pack is None or None in row:
-            data.append(layout.encode(row[2::2]))
-        else:
-            data.append(pack(*row))
+        data.append(encode(row))
     data.append(_TRAILER)
     return b"".join(data)
 
 
-@frozen
-class _Layout:
-    """How the rows of a kind are encoded. `pack` is None where a column has no fixed width."""
-
-    encoders: tuple[Callable[[Any], bytes], ...]
-    template: tuple[Any, ...]
-    pack: Callable[..., bytes] | None
-
-    def encode(self, row: list[Any]) -> bytes:
-        """One row, value by value."""
-        fields = (
-            _NULL if value is None else encode(value)
-            for encode, value in zip(self.encoders, row, strict=True)
-        )
-        return _pack_count(len(row)) + b"".join(fields)
+def _column_types(kind: RowKind) -> list[ColumnType]:
+    return [ColumnType.INTEGER, *(column.type for column in kind.columns)]
 
 
 @cache
-def _layout(kind: RowKind) -> _Layout:
-    types = [ColumnType.INTEGER, *(column.type for column in kind.columns)]
-    encoders = tuple(_encoder(column_type) for column_type in types)
-    codes = [_FIXED.get(column_type, "") for column_type in types]
-    template: list[Any] = [len(types)]
-    for code in codes:
-        template += [struct.calcsize(f">{code}"), None]
-    is_fixed = all(codes)
-    pack = struct.Struct(">h" + "".join(f"i{code}" for code in codes)).pack if is_fixed else None
-    return _Layout(encoders, tuple(template), pack)
+def _any_width_encoder(kind: RowKind) -> Callable[[list[Any]], bytes]:
+    """What encodes a row value by value."""
+    encoders = [_encoder(column_type) for column_type in _column_types(kind)]
+    count = _pack_count(len(encoders))
+
+    def encode_row(row: list[Any]) -> bytes:
+        fields = (
+            _NULL if value is None else encode(value) for encode, value in zip(encoders, row, strict=True)
+        )
+        return count + b"".join(fields)
+
+    return encode_row
+
+
+@cache
+def _fixed_width_encoder(kind: RowKind) -> Callable[[list[Any]], bytes] | None:
+    """
+    What encodes a row as one structure; None where a column has no fixed width. Rows that have their nulls at
+    the same columns have one shape: the same lengths and the same structure.
+    """
+    codes = [_FIXED.get(column_type, "") for column_type in _column_types(kind)]
+    if not all(codes):
+        return None
+    shape_of = cache(partial(_shape, tuple(codes)))
+    whole = shape_of((False,) * len(codes))
+
+    def encode_row(row: list[Any]) -> bytes:
+        if None not in row:
+            return whole.encode(row)
+        return shape_of(tuple([value is None for value in row])).encode(row)
+
+    return encode_row
+
+
+@frozen
+class _Shape:
+    """
+    How rows with certain nulls are packed. `places` is the number of columns, then for each column its length
+    and a place for its value; at `nulls` that value is packed as nothing.
+    """
+
+    pack: Callable[..., bytes]
+    places: list[Any]
+    nulls: tuple[int, ...]
+
+    def encode(self, row: list[Any]) -> bytes:
+        """One row."""
+        places = self.places
+        places[2::2] = row
+        for null in self.nulls:
+            places[null] = b""
+        return self.pack(*places)
+
+
+def _shape(codes: tuple[str, ...], nulls: tuple[bool, ...]) -> _Shape:
+    places: list[Any] = [len(codes)]
+    layout = ">h"
+    for code, is_null in zip(codes, nulls, strict=True):
+        places += [-1 if is_null else struct.calcsize(f">{code}"), None]
+        layout += "i0s" if is_null else f"i{code}"
+    null_places = tuple(2 + 2 * index for index, is_null in enumerate(nulls) if is_null)
+    return _Shape(struct.Struct(layout).pack, places, null_places)
 
 
 def _encoder(column_type: ColumnType) -> Callable[[Any], bytes]:

@@ -1,13 +1,16 @@
 """
 One description of each kind of row: the fact it is made of, its table, its columns, its name in the ledger.
 
-Theory of operation. A fact becomes at most one row. Whatever handles rows reads the descriptions here: the
-batch writer encodes with them, reading back selects and compares with them, the ledger counts by them. So a
-column is added in one place, its fact; `schema.sql` has the same column, and a test compares the two. A
-column takes the fact's attribute of the same name unless it says otherwise.
+Theory of operation. A fact becomes at most one row. All code that handles rows uses these descriptions: the
+batch writer encodes with them, the readers select and compare with them, the ledger counts by them. A column
+holds the fact's attribute of the same name unless it names another attribute.
 
-`values` gives a fact's row as Python values that can be hashed and compared; `values_of_record` gives the
-same for a row that was read from the database. Two rows are equal when these are.
+The columns of events, gaps, audits and raw blocks follow from the fields of their class (`columns_of`). The
+columns of deltas, snapshots, trades and rejects are listed below as well. A new column also needs a line in
+`schema.sql`; a test compares the two.
+
+`values` returns a fact's row as Python values that can be hashed and compared. `values_of_record` returns the
+same for a row that was read from the database. Two rows are equal when these values are equal.
 """
 
 import json

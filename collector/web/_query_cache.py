@@ -1,8 +1,8 @@
 """
-Questions to the recording that browsers and probes ask: one at a time, and answers are shared.
+Caches database queries for browsers and health probes, and runs one query of a kind at a time.
 
-A question costs the database some work. So answers are kept for a while, and those who ask at the same time
-wait for one answer. That the database is unavailable is an answer too.
+A query costs the database work. So results are cached, and concurrent requests share one query. That the
+database is unavailable is cached too.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ from collector.errors import StoreError, leaves_of
 ASK_S_MAX: Final = 10.0
 KEPT_S: Final = 5.0
 REST_FACTOR: Final = 10
-"""An answer is kept ten times as long as it took: one question takes at most a tenth of a processor."""
+"""A result is cached ten times as long as its query took, so a query runs at most a tenth of the time."""
 
 Answer = TypeVar("Answer")
 

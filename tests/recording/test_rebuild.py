@@ -234,8 +234,8 @@ def test_ways_to_write_an_instant(text: str) -> None:
         ("2026-13-01T00:00:00Z", "write it like 2026-01-31T12:00:00Z"),
         ("2026-08-11T01:15:15", "needs its offset"),
         ("1786410915", "not seconds"),
-        ("1786410915571", "has not come yet"),
-        ("2036-08-11T01:15:15Z", "has not come yet"),
+        ("1786410915571", "is in the future"),
+        ("2036-08-11T01:15:15Z", "is in the future"),
         ("9" * 5000, "write it like 2026-01-31T12:00:00Z"),
     ],
 )

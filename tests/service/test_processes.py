@@ -180,7 +180,7 @@ def test_stop_without_a_database_loses_nothing(tmp_path: Path, database_url: str
     assert last_word["spooled"] == last_word["frames"] == sum(len(frames) for frames in sent)
     environ["KALSHI_WS_URL"] = f"ws://127.0.0.1:{refusing_port}"
     with program("run", environ={**environ, "DATABASE_URL": nowhere}) as collector:
-        collector.wait_for_line("feed down")
+        collector.wait_for_line("feed_down")
         assert collector.stop() == 0
     assert json.loads(collector.lines[-1])["event"] == last_word["event"]
     with program("run", environ=environ) as collector:

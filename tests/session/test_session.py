@@ -14,13 +14,15 @@ from collector.database import PostgresSession
 from collector.errors import FeedError, FeedLost, FeedRefused
 from collector.exchange import StampedText, Transport
 from collector.live import LiveHub
-from collector.observe import FeedPhase, FeedStatus, RecorderState, StorePhase
+from collector.observe import FeedPhase, FeedStatus, RecorderState, SpoolStatus, StorePhase
 from collector.postgres import TrioConnection
 from collector.session import SessionContext, run_supervisor
 from collector.session import _session as scope
 from collector.session._backlog import BacklogFull
 from collector.session._session import FeedEnd, run_session
 from collector.spool import Spool
+from collector.spool._journal import Disk
+from collector.storage import Batch, SessionEnding
 from tests.frames import RECEIVED_US, snapshot_text, subscribed_texts
 from tests.schedule import run_seeded
 from tests.twins import MemoryDisk
@@ -131,6 +133,17 @@ class Bench:
             error = await end.wait()
             nursery.cancel_scope.cancel()
         return error
+
+
+async def spooled_frames(disk: Disk) -> int:
+    """Frames that another process would find in the one journal of a disk."""
+    (journal,) = await Spool(disk, 2**30, SpoolStatus()).leftovers()
+    frames = 0
+    while isinstance(record := await journal.first(), Batch):
+        frames += len(record.frames)
+        await journal.advance()
+    assert isinstance(record, SessionEnding)
+    return frames
 
 
 async def test_silence_ends_the_connection(autojump_clock: MockClock) -> None:
@@ -263,6 +276,34 @@ async def test_batch_folded_in_pieces_is_kept_whole(
     assert session.received.snapshots == 40
     assert session.queued_frames == len(frames) + 1
     assert session.is_spooled
+
+
+@pytest.mark.parametrize("broken", ["hub", "statistics"])
+async def test_mistake_in_publishing_loses_no_received_frame(
+    broken: str, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails at one frame fails at the rest too: all are kept, and the session ends."""
+
+    def fail(*_: object) -> None:
+        raise LookupError("a mistake")
+
+    monkeypatch.setattr(scope, "STEP_CHARACTERS_MAX", 1)
+    bench = Bench()
+    owner, method = (LiveHub, "publish") if broken == "hub" else (RecorderState, "note_batch")
+
+    async def send() -> None:
+        await trio.sleep(1)
+        monkeypatch.setattr(owner, method, fail)
+        bench.transports[0].arrive(*(snapshot_text("A", number) for number in range(1, 40)))
+        bench.transports[0].arrive(snapshot_text("B", 40))
+
+    with pytest.RaisesGroup(LookupError, flatten_subgroups=True):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            await bench.run_one()
+    (session,) = bench.context.state.sessions
+    assert session.ended_us is not None
+    assert await spooled_frames(bench.context.spool.disk) == 40
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -1,10 +1,13 @@
 """What waits on the disk is there again, in order, whatever happened in between."""
 
+import hashlib
 import random
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
+import zstandard
 from trio.testing import MockClock
 
 from collector.errors import StartError
@@ -12,7 +15,7 @@ from collector.facts import FeedTracker, FrameCounts, ReceivedFrame
 from collector.observe import SpoolStatus
 from collector.spool import Journal, Spool, SpoolFailed, SpoolFull, open_folder
 from collector.spool._folder import FolderDisk
-from collector.spool._journal import decode_record, encode_record
+from collector.spool._journal import MAGIC, decode_record, encode_record
 from collector.storage import Batch, SessionEnding
 from tests.frames import RECEIVED_US, snapshot_text
 from tests.twins import OPENING, MemoryDisk
@@ -106,6 +109,23 @@ async def test_file_cut_within_its_opening_is_nothing() -> None:
     disk = MemoryDisk({"x.000001.spool": encode_record(OPENING)[:20]})
     assert await spool_on(disk).leftovers() == []
     assert disk.files == {}
+
+
+@pytest.mark.parametrize("records", [1, 2])
+@pytest.mark.parametrize("kind", ["older format", "unknown content"])
+async def test_file_of_another_version_is_put_aside(kind: str, records: int) -> None:
+    """What another version has left is whole: it is kept for a person, never taken for torn."""
+    if kind == "older format":
+        data = b"RLS1" + encode_record(OPENING)[4:]
+    else:
+        payload = zstandard.ZstdCompressor().compress(msgspec.msgpack.encode(["opening", {"key": 5}]))
+        data = MAGIC + len(payload).to_bytes(4, "big") + hashlib.sha256(payload).digest()[:8] + payload
+    disk = MemoryDisk({"x.000001.spool": data * records})
+    spool = spool_on(disk)
+
+    assert await spool.leftovers() == []
+    assert disk.files == {"x.000001.damaged": data * records}
+    assert spool.status.damaged_files == 1
 
 
 async def test_damage_in_the_middle_is_put_aside() -> None:

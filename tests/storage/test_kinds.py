@@ -129,7 +129,7 @@ def test_levels_compare_as_the_database_returns_them(yes: dict[int, int], no: di
 
 
 def test_columns_follow_from_annotations() -> None:
-    """A field added to a fact whose rows are its fields is a column, with its type and nullability."""
+    """`columns_of` makes a column of each field of a fact, with type and nullability from its annotation."""
     assert columns_of(GapFact)[:3] == (
         Column("sid", ColumnType.BIGINT),
         Column("expected", ColumnType.BIGINT),
