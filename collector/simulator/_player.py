@@ -1,9 +1,10 @@
 """
 Playing: which frame comes next, and when it goes out.
 
-A source is a cursor over a copy of a tape or over the generated flow. There are two paces. By the clock: one
-task for all sources sends what is due, whether anybody listens or not. As fast as it is taken: one task for
-each source sends in batches, waits for room in every connection that follows it, and stands still while
+A source is a cursor over a copy of a tape or over the generated flow. The messages of one action of the
+exchange are sent without a pause, so that no snapshot shows half of it. There are two paces. By the clock:
+one task for all sources sends what is due, whether anybody listens or not. As fast as it is taken: one task
+for each source sends in batches, waits for room in every connection that follows it, and stands still while
 nobody does, so that nothing is lost across a reconnection.
 """
 
@@ -33,7 +34,7 @@ GOING_AWAY = 1001
 
 
 class Source(abc.ABC):
-    """Where frames come from. Invariant: `due_ns` is the offset of the frame that `take` gives next."""
+    """Where frames come from. Invariant: `due_ns` is the offset of the action that `take` gives next."""
 
     def __init__(self) -> None:
         self.audience = Audience()
@@ -44,8 +45,8 @@ class Source(abc.ABC):
         self.started_s: float | None = None
 
     @abc.abstractmethod
-    def take(self) -> Published:
-        """Return the next frame, as it is to be sent now, and move on."""
+    def take(self) -> tuple[Published, ...]:
+        """Return the messages of the next action, as they are to be sent now, and move on."""
 
     def cut_is_next(self) -> bool:
         """Say once that the recorded connection had ended before the next frame."""
@@ -97,19 +98,20 @@ class TapeSource(Source):
         delay_ns = 0 if self._cursor < self._last_opening else self._delay_ns
         self.due_ns = self._tape.frames[self._cursor].offset_ns + delay_ns
 
-    def take(self) -> Published:
+    def take(self) -> tuple[Published, ...]:
         """Return the next recorded frame with its bytes as they were recorded."""
         frame = self._tape.frames[self._cursor]
         opens = self._cursor in self._opening_indexes
         self._cursor += 1
         self._aim()
-        return Published(
+        published = Published(
             kind=frame.kind,
             ticker=copy_ticker(frame.ticker, self._copy) if frame.ticker else "",
             msg=copy_msg(frame.msg, frame.ticker, self._copy),
             effect=frame.effect,
             opens=opens,
         )
+        return (published,)
 
     def cut_is_next(self) -> bool:
         """Say once that the recorded connection had ended before the next frame."""
@@ -145,16 +147,24 @@ class FlowSource(Source):
         self._next = next(self._events, None)
         self.due_ns = None if self._next is None else self._next.offset_ns
 
-    def take(self) -> Published:
-        """Write the next generated message with the time of now."""
-        event = self._next
-        assert event is not None
-        self._aim()
+    def take(self) -> tuple[Published, ...]:
+        """Write the messages of the next generated action with the time of now."""
+        wall_us = self._clock()
+        return tuple(self._write(event, wall_us) for event in self._take_action())
+
+    def _take_action(self) -> list[FlowEvent]:
+        events: list[FlowEvent] = []
+        while self._next is not None and (not events or self._next.same_action):
+            events.append(self._next)
+            self._aim()
+        return events
+
+    def _write(self, event: FlowEvent, wall_us: int) -> Published:
         content = event.content
         return Published(
             kind=event.kind,
             ticker=event.ticker,
-            msg=render_event(event, self._clock()),
+            msg=render_event(event, wall_us),
             effect=content if isinstance(content, LevelChange) else None,
         )
 
@@ -210,8 +220,7 @@ class Player:
             sent = 0
             while agenda and agenda[0][0] <= now_s and sent < BATCH_FRAMES:
                 source = heapq.heappop(agenda)[2]
-                self._send_next(floor, source)
-                sent += 1
+                sent += self._send_next(floor, source)
                 plan(source)
             if sent >= BATCH_FRAMES:
                 await trio.lowlevel.checkpoint()
@@ -222,10 +231,17 @@ class Player:
             with trio.move_on_at(until_s):
                 await self._changed.wait()
 
-    def _send_next(self, floor: Floor, source: Source) -> None:
+    def _send_next(self, floor: Floor, source: Source) -> int:
+        """Send the messages of one action, and return their number."""
         if source.cut_is_next():
             self._end_connections(floor, source)
-        floor.publish(source.take())
+        return self._publish(floor, source)
+
+    def _publish(self, floor: Floor, source: Source) -> int:
+        messages = source.take()
+        for published in messages:
+            floor.publish(published)
+        return len(messages)
 
     def _end_connections(self, floor: Floor, source: Source) -> None:
         for outlet in floor.outlets(market.ticker for market in source.markets):
@@ -269,10 +285,11 @@ class Player:
             await trio.sleep_until(commanded_at_s + self.settle_s)
 
     def _send_batch(self, floor: Floor, source: Source) -> None:
-        for _ in range(BATCH_FRAMES):
+        sent = 0
+        while sent < BATCH_FRAMES:
             if source.due_ns is None or not source.audience.size:
                 return
             if source.cut_is_next():
                 self._end_connections(floor, source)
                 return
-            floor.publish(source.take())
+            sent += self._publish(floor, source)
