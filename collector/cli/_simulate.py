@@ -119,6 +119,14 @@ class SpeedType(click.ParamType[float | str]):
     show_default=True,
     help="Kind of the API key.",
 )
+@click.option(
+    "--clocks",
+    type=click.Choice(["flow", "all", "none"]),
+    default="flow",
+    show_default=True,
+    help="Messages with `clock` in each snapshot and delta, as the exchange sends it since October 2026: "
+    "those of the generated flow, all (added to the messages of tapes too), or none (the older format).",
+)
 def simulate(
     *,
     tapes: tuple[pathlib.Path, ...],
@@ -134,6 +142,7 @@ def simulate(
     faults: tuple[str, ...],
     account: pathlib.Path | None,
     key: Literal["rsa", "ed25519"],
+    clocks: Literal["flow", "all", "none"],
 ) -> None:
     """Run a simulated exchange: recorded tapes or generated order flow, for real clients."""
     from collector.simulator import SimulatorSettings, parse_fault
@@ -151,6 +160,7 @@ def simulate(
             port=port,
             faults=tuple(parse_fault(fault) for fault in faults),
             key=key,
+            clocks=clocks,
             account_path=account,
         )
         await run_simulator(settings, write_env)

@@ -19,6 +19,7 @@ import attrs
 import msgspec
 
 from collector.simulator._books import DOLLAR_E4, Book, LevelChange, Side, flip, format_price, format_size
+from collector.simulator._exchange_clock import with_clock
 
 # Messages of a burst follow each other this closely; real ones come within the same millisecond or the next.
 BURST_GAP_NS_MEAN = 400_000
@@ -221,15 +222,20 @@ def _random_uuid(rng: random.Random) -> str:
     return str(uuid.UUID(int=rng.getrandbits(128), version=4))
 
 
-def render_event(event: FlowEvent, wall_us: int) -> bytes:
-    """Write an event as the `msg` that the exchange would send at that wall time."""
+def render_event(event: FlowEvent, wall_us: int, clock: int | None = None) -> bytes:
+    """
+    Write an event as the `msg` that the exchange would send at that wall time.
+
+    `clock` is the exchange's clock of the action; None leaves it out. A trade never carries it.
+    """
     content = event.content
     if isinstance(content, LevelChange):
-        return (
+        delta = (
             f'{{"market_ticker":"{event.ticker}","market_id":"{event.market_id}",'
             f'"price_dollars":"{format_price(content.price_e4)}","delta_fp":"{format_size(content.delta_e2)}",'
             f'"side":"{content.side}","ts":"{rfc3339(wall_us)}","ts_ms":{wall_us // 1_000}}}'
         ).encode()
+        return delta if clock is None else with_clock(delta, clock)
     return msgspec.json.encode(
         {
             "trade_id": content.trade_id,

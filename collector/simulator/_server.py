@@ -24,6 +24,7 @@ import trio
 from collector.clock import WallClock, system_clock
 from collector.errors import ConfigError, StartError
 from collector.simulator._access import WS_PATH, AccessKey, KeyKind
+from collector.simulator._exchange_clock import ClockScope, ExchangeClock
 from collector.simulator._faults import Fault, Faults
 from collector.simulator._flow import Flow, FlowSettings
 from collector.simulator._markets import Floor
@@ -62,6 +63,8 @@ class SimulatorSettings:
     port: int = 0
     faults: tuple[Fault | str, ...] = ()
     key: KeyKind = "rsa"
+    # Which messages carry the exchange's clock; tapes keep their recorded bytes unless it is "all".
+    clocks: ClockScope = "flow"
     account_path: pathlib.Path | None = None
     keep_account: bool = False
     # What may wait on its way to one client before that is error 25; no matter when `speed` is None.
@@ -184,16 +187,21 @@ class Simulator:
             del self._sessions[session.connection]
 
 
-def _load_sources(settings: SimulatorSettings, clock: WallClock) -> tuple[Source, ...]:
+def _load_sources(
+    settings: SimulatorSettings, clock: WallClock, exchange_clock: ExchangeClock
+) -> tuple[Source, ...]:
+    for_tapes = exchange_clock if settings.clocks == "all" else None
+    for_flow = None if settings.clocks == "none" else exchange_clock
     sources: list[Source] = []
     for path in settings.tapes:
         tape = load_tape(path)
         for copy in range(settings.copies):
             delay_ns = int(settings.stagger_s * 1e9) * copy // settings.copies
-            sources.append(TapeSource(tape, copy, delay_ns))
+            sources.append(TapeSource(tape, copy, delay_ns, for_tapes))
     if settings.markets:
         flow_settings = FlowSettings(settings.markets, settings.rate_per_s, settings.messages_max)
-        sources.append(FlowSource(Flow(flow_settings, random.Random(settings.seed)), clock))
+        flow = Flow(flow_settings, random.Random(settings.seed))
+        sources.append(FlowSource(flow, clock, for_flow))
     tickers = [market.ticker for source in sources for market in source.markets]
     repeated = next((ticker for ticker, times in collections.Counter(tickers).items() if times > 1), None)
     if repeated is not None:
@@ -237,7 +245,8 @@ async def open_simulator(
         StartError: a tape can't be read, or a port can't be had.
     """
     settings.check()
-    sources = await trio.to_thread.run_sync(_load_sources, settings, clock)
+    exchange_clock = ExchangeClock(random.Random(settings.seed))
+    sources = await trio.to_thread.run_sync(_load_sources, settings, clock, exchange_clock)
     access = await trio.to_thread.run_sync(AccessKey, settings.key)
     faults = Faults(settings.faults, random.Random(settings.seed))
     player = Player(sources, faults, settings.settle_s)
