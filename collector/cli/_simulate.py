@@ -124,8 +124,9 @@ class SpeedType(click.ParamType[float | str]):
     type=click.Choice(["flow", "all", "none"]),
     default="flow",
     show_default=True,
-    help="Messages with `clock` in each snapshot and delta, as the exchange sends it since October 2026: "
-    "those of the generated flow, all (added to the messages of tapes too), or none (the older format).",
+    help="Messages that get `clock`, which the exchange sends in snapshots and deltas since October 2026: "
+    "flow (generated flow; tapes are sent as recorded), all (tapes too), none (the older format). Frames "
+    "have `sending_ts_ms` if any message gets a clock.",
 )
 def simulate(
     *,

@@ -8,7 +8,8 @@ gaps. Pure: the random source is passed in.
 import random
 import typing
 
-# Which messages carry `clock`: those of the generated flow, all (tapes too), or none.
+# Which messages get `clock`: those of the generated flow, all (tapes too), or none. Frames have the time at
+# which they are sent if any message gets a clock.
 ClockScope = typing.Literal["flow", "all", "none"]
 
 # Values that are skipped between two actions, on average.

@@ -63,7 +63,7 @@ class SimulatorSettings:
     port: int = 0
     faults: tuple[Fault | str, ...] = ()
     key: KeyKind = "rsa"
-    # Which messages carry the exchange's clock; tapes keep their recorded bytes unless it is "all".
+    # Which messages get the exchange's clock; tapes keep their recorded bytes unless it is "all".
     clocks: ClockScope = "flow"
     account_path: pathlib.Path | None = None
     keep_account: bool = False
@@ -73,6 +73,11 @@ class SimulatorSettings:
     # A client that subscribes with several commands gets this long between two of them before a tape starts
     # that is played as fast as it is taken.
     settle_s: float = 0.05
+
+    @property
+    def sends_times(self) -> bool:
+        """Whether each frame has the time at which it is sent, `sending_ts_ms`."""
+        return self.clocks == "all" or (self.clocks == "flow" and self.markets > 0)
 
     def check(self) -> None:
         """
@@ -258,7 +263,11 @@ async def open_simulator(
         listeners = await _open_listeners(settings.host, settings.port)
         for listener in listeners:
             held.callback(listener.socket.close)
-        session_settings = SessionSettings(bound, settings.ping_interval_s)
+        session_settings = SessionSettings(
+            buffer_bytes_max=bound,
+            ping_interval_s=settings.ping_interval_s,
+            sends_times=settings.sends_times,
+        )
         house = House(
             floor=floor,
             faults=faults,

@@ -23,7 +23,7 @@ from collector.simulator._faults import TERMINAL_CODES, Faults, Stroke, skew
 from collector.simulator._markets import Floor
 from collector.simulator._outgoing import Wire
 from collector.simulator._sent_log import Account
-from collector.simulator._subscription import Subscription
+from collector.simulator._subscription import Subscription, with_sending_time
 
 # A client gets this long for its handshake, and as long for taking a refusal.
 HANDSHAKE_S_MAX = 10.0
@@ -49,6 +49,8 @@ class SessionSettings:
     # More than this on its way to a client is error 25; None is no bound, for who waits for room instead.
     buffer_bytes_max: int | None
     ping_interval_s: float = 10.0
+    # Each frame has the time at which it is sent, as the exchange's frames do since October 2026.
+    sends_times: bool = False
 
 
 @attrs.frozen
@@ -83,7 +85,7 @@ class Session:
 
     def deliver(self, subscription: Subscription, kind: str, msg: bytes) -> None:
         """Number one message and send it on its way."""
-        self._send_data(subscription, subscription.data_frame(kind, msg))
+        self._send_data(subscription, self._stamp(subscription.data_frame(kind, msg)))
 
     def release(self) -> None:
         """Send what a fault has held back."""
@@ -114,6 +116,12 @@ class Session:
         await self._wire.wait_flushed()
 
     # Frames on their way out.
+
+    def _stamp(self, frame: bytes) -> bytes:
+        """Add the time of now. Faults come after this: a frame that is sent twice has one time."""
+        if not self._house.settings.sends_times:
+            return frame
+        return with_sending_time(frame, self._house.clock() // 1000)
 
     def _send_data(self, subscription: Subscription, frame: bytes) -> None:
         if self._faults.any_on_frames:
@@ -169,15 +177,16 @@ class Session:
             self._state.drop(subscription)
             if not subscription.muted:
                 self._post_held(subscription)
-                self._wire.post(subscription.error_frame(code))
+                self._wire.post(self._stamp(subscription.error_frame(code)))
 
     def _send_answer(self, answer: Answer) -> None:
+        frame = self._stamp(answer.frame)
         if answer.of is None:
-            self._wire.post(answer.frame)
+            self._wire.post(frame)
         elif answer.data:
-            self._send_data(answer.of, answer.frame)
+            self._send_data(answer.of, frame)
         else:
-            self._post(answer.of, answer.frame)
+            self._post(answer.of, frame)
 
     # Tasks.
 
@@ -211,7 +220,7 @@ class Session:
         code = self._command_error()
         if code is not None:
             command_id, _ = read_command(text)
-            self._wire.post(error_reply(command_id, code))
+            self._wire.post(self._stamp(error_reply(command_id, code)))
             return
         floor = self._house.floor
         floor.commands_in_hand += 1

@@ -88,6 +88,11 @@ class Subscription:
         return write_reply(None, {"sid": self.sid, "seq": self.seq, "type": "error", "msg": msg})
 
 
+def with_sending_time(frame: bytes, sending_ms: int) -> bytes:
+    """Add the time at which a frame is sent to its envelope, as the last member."""
+    return b'%b,"sending_ts_ms":%d}\n' % (frame[:-2], sending_ms)
+
+
 def write_reply(command_id: int | None, reply: Mapping[str, object]) -> bytes:
     """Write a reply with the id of its command in front, if it had one."""
     whole = reply if command_id is None else {"id": command_id, **reply}

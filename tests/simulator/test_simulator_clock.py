@@ -6,6 +6,7 @@ import random
 import typing
 from itertools import pairwise
 
+import attrs
 import pytest
 import trio
 
@@ -254,7 +255,71 @@ def test_the_yes_scale_keeps_the_clock() -> None:
     assert json.loads(on_yes_scale("orderbook_delta", delta))["clock"] == 13
 
 
-# Which messages carry it.
+# When a frame is sent.
+
+
+async def test_every_frame_has_the_time_at_which_it_is_sent() -> None:
+    """Data and replies of every kind have it in the envelope, as a whole number of milliseconds."""
+    wall_us = 1_786_410_915_566_999
+    faults = ("error=10@9", "error=18@6")
+
+    async with open_simulator(flow(30, faults=faults), clock=lambda: wall_us) as simulator:
+        headers = simulator.access.headers(wall_us // 1000)
+        async with connect(simulator, headers) as client:
+            await client.command(1, "list_subscriptions")
+            await client.command(2, "nonsense")
+            await client.subscribe([], "trade", command_id=3)
+            await client.command(4, "unsubscribe", sids=[1])
+            await client.subscribe(["SIM-0001"], command_id=5)
+            await client.command(6, "list_subscriptions")
+            # The last frame is error 10: the ninth data frame ends the subscription.
+            frames = await client.receive_many(6 + 9 + 1)
+    kinds = ["ok", "error", "subscribed", "unsubscribed", "orderbook_snapshot", "orderbook_delta"]
+    assert {frame["type"] for frame in frames} == set(kinds)
+    assert [frame["msg"]["code"] for frame in frames if frame["type"] == "error"] == [5, 18, 10]
+    assert all(frame["sending_ts_ms"] == 1_786_410_915_566 for frame in frames)
+
+
+async def test_the_sending_time_follows_the_wall_clock() -> None:
+    """A frame that is sent later has a later time, also if the change in it is as old as the other's."""
+    wall_us = 1_786_410_915_566_999
+
+    def clock() -> int:
+        return wall_us
+
+    async with open_simulator(flow(10), clock=clock) as simulator:
+        async with connect(simulator, simulator.access.headers(wall_us // 1000)) as client:
+            await client.command(1, "list_subscriptions")
+            first = await client.receive()
+            wall_us += 7_000
+            await client.command(2, "list_subscriptions")
+            second = await client.receive()
+    assert second["sending_ts_ms"] == first["sending_ts_ms"] + 7
+
+
+@pytest.mark.parametrize(
+    ("clocks", "flow_too", "sent"),
+    [
+        ("flow", False, False),
+        ("flow", True, True),
+        ("all", False, True),
+        ("none", True, False),
+        ("none", False, False),
+    ],
+)
+async def test_sending_times_belong_to_the_format_with_clocks(
+    tmp_path: pathlib.Path, clocks: ClockScope, flow_too: bool, sent: bool
+) -> None:
+    """Frames have the time if any message gets a clock: with generated flow, or tapes with clocks."""
+    path = write_tape(tmp_path / "t.gz", busy_frames("M", 5))
+    settings = attrs.evolve(tape(path, clocks=clocks), markets=1 if flow_too else 0)
+    async with open_simulator(settings) as simulator, connect(simulator) as client:
+        await client.subscribe(["M"])
+        frames = await client.receive_many(7)
+        assert all(("sending_ts_ms" in frame) == sent for frame in frames)
+
+
+# Which messages carry the clock.
 
 
 async def test_the_older_format_has_no_clock() -> None:
