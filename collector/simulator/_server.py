@@ -274,6 +274,7 @@ async def open_simulator(
             access=access,
             account=account,
             clock=clock,
+            exchange_clock=exchange_clock,
             settings=session_settings,
         )
         async with trio.open_nursery() as nursery:

@@ -18,8 +18,10 @@ import trio_websocket
 from collector.clock import WallClock
 from collector.exchange import SIMULATED_HEADER
 from collector.simulator._access import AccessKey, Refusal, refused_with
+from collector.simulator._alterations import alter
 from collector.simulator._exchange import Answer, ConnectionState, error_reply, read_command
-from collector.simulator._faults import TERMINAL_CODES, Faults, Stroke, skew
+from collector.simulator._exchange_clock import ExchangeClock
+from collector.simulator._faults import TERMINAL_CODES, Faults, Stroke
 from collector.simulator._markets import Floor
 from collector.simulator._outgoing import Wire
 from collector.simulator._sent_log import Account
@@ -62,6 +64,7 @@ class House:
     access: AccessKey
     account: Account
     clock: WallClock
+    exchange_clock: ExchangeClock
     settings: SessionSettings
 
 
@@ -134,8 +137,7 @@ class Session:
         acts = {stroke.act for stroke in strokes}
         if "mute" in acts:
             subscription.muted = True
-        if "skew" in acts:
-            frame = skew(frame)
+        frame = alter(frame, acts, subscription.snapshot_clocks)
         if "garble" in acts:
             frame = self._faults.garble(frame)
         if "reorder" in acts and "drop" not in acts and subscription.held is None:
@@ -145,15 +147,25 @@ class Session:
         if "duplicate" in acts and "drop" not in acts:
             self._post(subscription, frame)
         for stroke in strokes:
-            self._strike_connection(subscription, stroke)
+            self._strike_after(subscription, stroke)
 
-    def _strike_connection(self, subscription: Subscription, stroke: Stroke) -> None:
-        if stroke.act == "silent":
-            self._wire.post_silence()
-        elif stroke.act == "error" and stroke.code in TERMINAL_CODES:
-            self._end_subscription(subscription, stroke.code)
-        elif stroke.act == "cut":
-            self.cut()
+    def _strike_after(self, subscription: Subscription, stroke: Stroke) -> None:
+        """Carry out the part of a fault that follows its frame."""
+        match stroke.act:
+            case "silent":
+                self._wire.post_silence()
+            case "error" if stroke.code in TERMINAL_CODES:
+                self._end_subscription(subscription, stroke.code)
+            case "unknown-error":
+                self._post(subscription, self._stamp(subscription.error_frame(stroke.code)))
+            case "restart-seq":
+                subscription.seq = 0
+            case "lower-clock":
+                self._house.exchange_clock.lower()
+            case "cut":
+                self.cut()
+            case _:
+                pass
 
     def _post(self, subscription: Subscription, frame: bytes) -> None:
         if subscription.muted:
