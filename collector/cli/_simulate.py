@@ -136,6 +136,12 @@ class SpeedType(click.ParamType[float | str]):
     "flow (generated flow; tapes are sent as recorded), all (tapes too), none (the older format). Frames "
     "have `sending_ts_ms` if any message gets a clock.",
 )
+@click.option(
+    "--refusals-with-id",
+    is_flag=True,
+    help="Answer a refused update_subscription (errors 13 and 14) with the id of the command, as older "
+    "servers do, instead of the sid and a number of the subscription.",
+)
 def simulate(
     *,
     tapes: tuple[pathlib.Path, ...],
@@ -152,6 +158,7 @@ def simulate(
     account: pathlib.Path | None,
     key: Literal["rsa", "ed25519"],
     clocks: Literal["flow", "all", "none"],
+    refusals_with_id: bool,
 ) -> None:
     """Run a simulated exchange: recorded tapes or generated order flow, for real clients."""
     from collector.simulator import SimulatorSettings, parse_fault
@@ -170,6 +177,7 @@ def simulate(
             faults=tuple(parse_fault(fault) for fault in faults),
             key=key,
             clocks=clocks,
+            refusals_with_id=refusals_with_id,
             account_path=account,
         )
         await run_simulator(settings, write_env)

@@ -65,6 +65,8 @@ class SimulatorSettings:
     key: KeyKind = "rsa"
     # Which messages get the exchange's clock; tapes keep their recorded bytes unless it is "all".
     clocks: ClockScope = "flow"
+    # As older servers: the answer to a refused update_subscription has the command's id, and no number.
+    refusals_with_id: bool = False
     account_path: pathlib.Path | None = None
     keep_account: bool = False
     # What may wait on its way to one client before that is error 25; no matter when `speed` is None.
@@ -267,6 +269,7 @@ async def open_simulator(
             buffer_bytes_max=bound,
             ping_interval_s=settings.ping_interval_s,
             sends_times=settings.sends_times,
+            refusals_with_id=settings.refusals_with_id,
         )
         house = House(
             floor=floor,

@@ -53,6 +53,8 @@ class SessionSettings:
     ping_interval_s: float = 10.0
     # Each frame has the time at which it is sent, as the exchange's frames do since October 2026.
     sends_times: bool = False
+    # A refused update_subscription is answered with the command's id, as by older servers.
+    refusals_with_id: bool = False
 
 
 @attrs.frozen
@@ -77,7 +79,9 @@ class Session:
         self._faults = house.faults
         self._buffer_bytes_max = house.settings.buffer_bytes_max
         self._wire = Wire(transport, connection, house.account)
-        self._state = ConnectionState(house.floor, self, house.faults)
+        self._state = ConnectionState(
+            house.floor, self, house.faults, refusals_with_id=house.settings.refusals_with_id
+        )
         self._over = trio.Event()
         # None is an end without a goodbye.
         self._goodbye: tuple[int, str] | None = None

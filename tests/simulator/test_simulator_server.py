@@ -212,6 +212,20 @@ async def test_a_snapshot_asked_for_in_the_middle_stands_at_its_place() -> None:
         assert numbers(frames, 1) == list(range(1, len(frames)))
 
 
+@pytest.mark.parametrize("older", [False, True])
+async def test_a_refused_update_is_answered_as_the_settings_say(older: bool) -> None:
+    """The error names the subscription and has a number, or has the command's id as of older servers."""
+    async with open_simulator(flow(0, refusals_with_id=older)) as simulator, connect(simulator) as client:
+        await client.subscribe(simulator.tickers)
+        await client.receive_many(1 + len(simulator.tickers))
+        await client.command(2, "update_subscription", sids=[1], action="get_snapshot")
+        refused = await client.receive()
+        assert refused["msg"]["code"] == 14
+        named = {name: refused.get(name) for name in ("id", "sid", "seq")}
+        numbered = {"id": None, "sid": 1, "seq": len(simulator.tickers) + 1}
+        assert named == ({"id": 2, "sid": None, "seq": None} if older else numbered)
+
+
 async def test_a_snapshot_in_the_middle_is_sent_as_it_stands(tmp_path: pathlib.Path) -> None:
     """A later recorded snapshot is a frame like any other, and it replaces the book."""
     msgs = [snapshot_msg("M", [("0.4000", "7.00")]), delta_msg("M", "0.4000", "1.00"), snapshot_msg("M")]
