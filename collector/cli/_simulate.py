@@ -20,11 +20,19 @@ if TYPE_CHECKING:
     from collector.simulator import Simulator, SimulatorSettings
 
 FAULTS_HELP = """
-Faults: drop@N duplicate@N reorder@N garble@N skew@N cut@N silent@N strike at the N-th data frame of each
-subscription (append xK: K times in all); drop=P duplicate=P reorder=P garble=P skew=P cut=P strike with that
-probability (skew: a change of a level says one contract more than it should); mute=CHANNEL@N,
-cut-every=SECONDS, refuse=STATUS, refuse=STATUSxK, error=CODE@N (10, 25: ends the subscription after frame N;
-18, 26, 27: answers command N), market-limit=K, command-rate=R, empty-at-close.
+Faults: drop@N duplicate@N reorder@N garble@N cut@N silent@N strike at the N-th data frame of each
+subscription (append xK: K times in all); drop=P duplicate=P reorder=P garble=P cut=P strike with that
+probability; mute=CHANNEL@N, cut-every=SECONDS, refuse=STATUS, refuse=STATUSxK, error=CODE@N (10, 25: ends the
+subscription after frame N; 18, 26, 27: answers command N), market-limit=K, command-rate=R, empty-at-close.
+
+Faults that alter a data frame, with @N, @NxK or =P: skew (a change of a level says one contract more than it
+should), repeat-clock (a delta carries the clock of its market's newest snapshot), rename-type (the type is
+unknown), rename-field (the fields of the quantities have unknown names), other-sid (the sid is the next one,
+of another subscription or of none).
+
+Faults after a data frame, with @N or @NxK: restart-seq@N (the subscription's numbers start again from 1),
+lower-clock@N (the exchange's clocks start again from a lower value, on all connections, as in maintenance),
+unknown-error=CODE@N (a numbered error with an unknown code; the subscription continues).
 """
 
 
@@ -119,6 +127,21 @@ class SpeedType(click.ParamType[float | str]):
     show_default=True,
     help="Kind of the API key.",
 )
+@click.option(
+    "--clocks",
+    type=click.Choice(["flow", "all", "none"]),
+    default="flow",
+    show_default=True,
+    help="Messages that get `clock`, which the exchange sends in snapshots and deltas since October 2026: "
+    "flow (generated flow; tapes are sent as recorded), all (tapes too), none (the older format). Frames "
+    "have `sending_ts_ms` if any message gets a clock.",
+)
+@click.option(
+    "--refusals-with-id",
+    is_flag=True,
+    help="Answer a refused update_subscription (errors 13 and 14) with the id of the command, as older "
+    "servers do, instead of the sid and a number of the subscription.",
+)
 def simulate(
     *,
     tapes: tuple[pathlib.Path, ...],
@@ -134,6 +157,8 @@ def simulate(
     faults: tuple[str, ...],
     account: pathlib.Path | None,
     key: Literal["rsa", "ed25519"],
+    clocks: Literal["flow", "all", "none"],
+    refusals_with_id: bool,
 ) -> None:
     """Run a simulated exchange: recorded tapes or generated order flow, for real clients."""
     from collector.simulator import SimulatorSettings, parse_fault
@@ -151,6 +176,8 @@ def simulate(
             port=port,
             faults=tuple(parse_fault(fault) for fault in faults),
             key=key,
+            clocks=clocks,
+            refusals_with_id=refusals_with_id,
             account_path=account,
         )
         await run_simulator(settings, write_env)

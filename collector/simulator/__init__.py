@@ -5,8 +5,8 @@ This package is the recorder's independent witness. It imports nothing of the re
 clock and the name of the header that marks simulated data, so that a mistake in the recorder's own reading of
 the protocol can't cancel itself out here.
 
-- `_books`, `_tape`, `_flow`, `_faults`, `_subscription`, `_markets`, `_exchange`, `_access`: no sockets, no
-  waiting.
+- `_books`, `_exchange_clock`, `_tape`, `_flow`, `_faults`, `_alterations`, `_subscription`, `_markets`,
+  `_exchange`, `_access`: no sockets, no waiting.
 - `_player`: when which frame is sent.
 - `_outgoing`, `_session`, `_rest`, `_server`: sockets and tasks.
 - `_sent_log`: what was really sent.

@@ -97,8 +97,14 @@ def levels_text(levels: tuple[tuple[int, int], ...]) -> list[tuple[str, str]]:
     return [(format_price(price_e4), format_size(size_e2)) for price_e4, size_e2 in levels]
 
 
-def snapshot_msg(ticker: str, market_id: str, depth: Depth, *, yes_scale: bool = False) -> bytes:
-    """Write the `msg` of a snapshot. The key of an empty side is left out, as the exchange does."""
+def snapshot_msg(
+    ticker: str, market_id: str, depth: Depth, *, clock: int | None = None, yes_scale: bool = False
+) -> bytes:
+    """
+    Write the `msg` of a snapshot. The key of an empty side is left out, as the exchange does.
+
+    `clock` None leaves out the clock, as the exchange did before October 2026.
+    """
     no = depth.no
     if yes_scale:
         no = tuple(sorted((flip(price_e4), size_e2) for price_e4, size_e2 in no))
@@ -107,6 +113,8 @@ def snapshot_msg(ticker: str, market_id: str, depth: Depth, *, yes_scale: bool =
         message["yes_dollars_fp"] = levels_text(depth.yes)
     if no:
         message["no_dollars_fp"] = levels_text(no)
+    if clock is not None:
+        message["clock"] = clock
     return msgspec.json.encode(message)
 
 
@@ -117,6 +125,7 @@ class SnapshotBody(msgspec.Struct):
     market_id: str = ""
     yes_dollars_fp: tuple[tuple[str, str], ...] = ()
     no_dollars_fp: tuple[tuple[str, str], ...] = ()
+    clock: int | None = None
 
 
 class DeltaBody(msgspec.Struct):
@@ -127,6 +136,7 @@ class DeltaBody(msgspec.Struct):
     delta_fp: str
     side: Side
     market_id: str = ""
+    clock: int | None = None
 
 
 _snapshot_decoder = msgspec.json.Decoder(SnapshotBody)
@@ -164,7 +174,7 @@ def on_yes_scale(kind: str, msg: bytes) -> bytes:
     """Rewrite a book message for a subscription with `use_yes_price`: no-side prices become yes prices."""
     if kind == "orderbook_snapshot":
         body, depth = read_snapshot(msg)
-        return snapshot_msg(body.market_ticker, body.market_id, depth, yes_scale=True)
+        return snapshot_msg(body.market_ticker, body.market_id, depth, clock=body.clock, yes_scale=True)
     delta = _delta_decoder.decode(msg)
     if kind != "orderbook_delta" or delta.side == "yes":
         return msg

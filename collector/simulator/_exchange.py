@@ -45,6 +45,9 @@ NEEDED_PARAMETERS = {
     "pyth_value": ("underlying_tickers", 28),
 }
 
+# Refusals of an update_subscription that name the subscription instead of the command, as was seen.
+SUBSCRIPTION_REFUSALS = frozenset({13, 14})
+
 Params = dict[str, typing.Any]
 
 
@@ -91,12 +94,20 @@ def error_reply(command_id: int | None, code: int) -> bytes:
 
 
 class ConnectionState:
-    """The subscriptions of one connection. Invariant: at most one for each channel."""
+    """
+    The subscriptions of one connection. Invariant: at most one for each channel.
 
-    def __init__(self, floor: Floor, outlet: Outlet, faults: Faults) -> None:
+    `refusals_with_id`: the answer to each refused command has its id. Otherwise the answer to a refused
+    update_subscription has the `sid` and a number of the subscription, for the codes for which that was seen.
+    """
+
+    def __init__(
+        self, floor: Floor, outlet: Outlet, faults: Faults, *, refusals_with_id: bool = False
+    ) -> None:
         self._floor = floor
         self._outlet = outlet
         self._faults = faults
+        self._refusals_with_id = refusals_with_id
         self._sids_given = 0
         self.subscriptions: dict[int, Subscription] = {}
 
@@ -248,6 +259,14 @@ class ConnectionState:
 
     def _update(self, params: Params, command_id: int | None) -> Answers:
         subscription = self._one_subscription(params)
+        try:
+            yield from self._change(subscription, params, command_id)
+        except CommandRefused as refusal:
+            if self._refusals_with_id or refusal.code not in SUBSCRIPTION_REFUSALS:
+                raise
+            yield Answer(subscription.error_frame(refusal.code), of=subscription)
+
+    def _change(self, subscription: Subscription, params: Params, command_id: int | None) -> Answers:
         action = params.get("action")
         if not action:
             raise CommandRefused(15)

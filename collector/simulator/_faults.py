@@ -6,9 +6,13 @@ runs; each question is answered with the faults of that moment.
 
 How they are written (`N` counts data frames of a subscription from 1, `P` is a probability):
 
-    drop@N duplicate@N reorder@N garble@N skew@N cut@N silent@N    at the N-th data frame of a subscription
-    drop@NxK ...                                                   the same, K times in all and then no more
-    drop=P duplicate=P reorder=P garble=P skew=P cut=P             at any data frame, with that probability
+    drop@N duplicate@N reorder@N garble@N cut@N silent@N            at the N-th data frame of a subscription
+    skew@N repeat-clock@N rename-type@N rename-field@N other-sid@N  the same: that frame is altered
+    drop=P ...                   any of these but silent, at any data frame, with that probability
+    restart-seq@N                after frame N the numbers of the subscription start again from 1
+    lower-clock@N                after frame N the exchange's clocks start again from a lower value
+    unknown-error=CODE@N         after frame N comes a numbered error with a code that is not the exchange's
+    drop@NxK ...                 any fault with @N, K times in all and then no more
     mute=CHANNEL@N       that subscription is silent from its N-th frame on, answers included; pings go on
     cut-every=SECONDS    every connection is cut that often
     refuse=STATUS        the handshake is refused with that HTTP status; refuse=STATUSxK the first K times
@@ -17,11 +21,18 @@ How they are written (`N` counts data frames of a subscription from 1, `P` is a 
     command-rate=R       more than R commands within a second are answered with error 27
     empty-at-close       an empty snapshot when a market is at its end
 
-`skew` strikes the books only: a change of a level says one contract more than it should, and nothing else
-about the frame is wrong. Other frames of the books pass it unchanged.
+A frame is altered in one respect, and is sound in all others. A frame without such a part passes unchanged.
+
+    skew            a change of a level says one contract more than it should
+    repeat-clock    a delta carries the clock of its market's newest snapshot in the subscription
+    rename-type     the type is one that the exchange does not have
+    rename-field    the fields of the quantities have names that the exchange does not have
+    other-sid       the sid is the next one, which belongs to another subscription or to none
+
+`skew`, `repeat-clock` and `lower-clock` strike the books only. `lower-clock` concerns all connections, as
+maintenance does: the clocks that the simulator gives to later changes are lower, the same on each connection.
 """
 
-import decimal
 import random
 import re
 import typing
@@ -29,29 +40,47 @@ import typing
 import attrs
 
 from collector.errors import ConfigError
-from collector.simulator._subscription import BOOK_CHANNEL
+from collector.simulator._subscription import BOOK_CHANNEL, ERROR_TEXTS
 
-FRAME_FAULTS = frozenset({"drop", "duplicate", "reorder", "garble", "skew", "cut"})
-# By how many contracts a skewed change is off.
-SKEW_CONTRACTS = decimal.Decimal("1.00")
+Act = typing.Literal[
+    "drop",
+    "duplicate",
+    "reorder",
+    "garble",
+    "skew",
+    "repeat-clock",
+    "rename-type",
+    "rename-field",
+    "other-sid",
+    "cut",
+    "restart-seq",
+    "lower-clock",
+    "silent",
+    "mute",
+    "error",
+    "unknown-error",
+]
+# What strikes at data frames; `error` does only with some codes.
+FRAME_FAULTS = frozenset(typing.get_args(Act)) - {"error"}
+BOOK_FAULTS = frozenset({"skew", "repeat-clock", "lower-clock"})
 TERMINAL_CODES = frozenset({10, 25})
 ANSWER_CODES = frozenset({18, 26, 27})
 
+_ANY_FRAME = "drop|duplicate|reorder|garble|skew|repeat-clock|rename-type|rename-field|other-sid|cut"
 _AT = re.compile(
-    r"(?P<kind>drop|duplicate|reorder|garble|skew|cut|silent)@(?P<at>[1-9]\d*)(?:x(?P<times>[1-9]\d*))?"
+    rf"(?P<kind>{_ANY_FRAME}|restart-seq|lower-clock|silent)@(?P<at>[1-9]\d*)(?:x(?P<times>[1-9]\d*))?"
 )
-_SHARE = re.compile(r"(?P<kind>drop|duplicate|reorder|garble|skew|cut)=(?P<share>[01](?:\.\d+)?|\.\d+)")
+_SHARE = re.compile(rf"(?P<kind>{_ANY_FRAME})=(?P<share>[01](?:\.\d+)?|\.\d+)")
 _MUTE = re.compile(r"(?P<kind>mute)=(?P<channel>[a-z0-9_]+)@(?P<at>[1-9]\d*)(?:x(?P<times>[1-9]\d*))?")
 _EVERY = re.compile(r"(?P<kind>cut-every)=(?P<seconds>\d+(?:\.\d+)?)")
 _REFUSE = re.compile(r"(?P<kind>refuse)=(?P<number>[345]\d\d)(?:x(?P<times>[1-9]\d*))?")
 _ERROR = re.compile(r"(?P<kind>error)=(?P<number>10|18|25|26|27)@(?P<at>[1-9]\d*)(?:x(?P<times>[1-9]\d*))?")
+_UNKNOWN_ERROR = re.compile(
+    r"(?P<kind>unknown-error)=(?P<number>\d+)@(?P<at>[1-9]\d*)(?:x(?P<times>[1-9]\d*))?"
+)
 _LIMIT = re.compile(r"(?P<kind>market-limit|command-rate)=(?P<number>[1-9]\d*)")
 _PLAIN = re.compile(r"(?P<kind>empty-at-close)")
-_FORMS = (_AT, _SHARE, _MUTE, _EVERY, _REFUSE, _ERROR, _LIMIT, _PLAIN)
-
-_DELTA_FP = re.compile(rb'"delta_fp":"(-?\d+\.\d+)"')
-
-Act = typing.Literal["drop", "duplicate", "reorder", "garble", "skew", "cut", "silent", "mute", "error"]
+_FORMS = (_AT, _SHARE, _MUTE, _EVERY, _REFUSE, _ERROR, _UNKNOWN_ERROR, _LIMIT, _PLAIN)
 
 
 @attrs.define(eq=False)
@@ -91,7 +120,8 @@ def parse_fault(text: str) -> Fault:
     raise ConfigError(
         (
             f"--fault {text!r} is not understood; write for example drop@100, drop=0.01, cut-every=30, "
-            "silent@500, mute=trade@20, refuse=401x2, error=25@100, market-limit=50 or empty-at-close",
+            "silent@500, mute=trade@20, refuse=401x2, error=25@100, unknown-error=99@100, market-limit=50 or "
+            "empty-at-close",
         )
     )
 
@@ -103,7 +133,7 @@ def _build(parts: dict[str, str | None], text: str) -> Fault:
         kind=parts["kind"] or "",
         at=_whole(parts.get("at")),
         share=float(share) if share else None,
-        channel=BOOK_CHANNEL if parts["kind"] == "skew" else parts.get("channel"),
+        channel=BOOK_CHANNEL if parts["kind"] in BOOK_FAULTS else parts.get("channel"),
         seconds=float(seconds) if seconds else None,
         number=_whole(parts.get("number")),
         times=_whole(parts.get("times")),
@@ -112,6 +142,8 @@ def _build(parts: dict[str, str | None], text: str) -> Fault:
         raise ConfigError((f"--fault {text!r}: a probability lies between 0 and 1",))
     if fault.seconds is not None and fault.seconds <= 0:
         raise ConfigError((f"--fault {text!r}: the seconds must be more than 0",))
+    if fault.kind == "unknown-error" and fault.number in ERROR_TEXTS:
+        raise ConfigError((f"--fault {text!r}: the exchange has an error of that code; write another code",))
     return fault
 
 
@@ -121,7 +153,7 @@ def _whole(text: str | None) -> int | None:
 
 @attrs.frozen
 class Stroke:
-    """What happens to one data frame, beside its being sent; `code` goes with the act `error`."""
+    """What happens to one data frame, beside its being sent; `code` goes with `error` and `unknown-error`."""
 
     act: Act
     code: int = 0
@@ -159,7 +191,7 @@ class Faults:
     def _is_on_frames(fault: Fault) -> bool:
         if fault.kind == "error":
             return fault.number in TERMINAL_CODES
-        return fault.kind in FRAME_FAULTS or fault.kind in ("silent", "mute")
+        return fault.kind in FRAME_FAULTS
 
     def strokes(self, channel: str, count: int) -> list[Stroke]:
         """Return what strikes the `count`-th data frame of a subscription to `channel`."""
@@ -213,12 +245,3 @@ class Faults:
             half = frame[: len(frame) // 2].decode("utf-8", "ignore")
             return half.encode()
         return frame.replace(b":", b";", 1)
-
-
-def skew(frame: bytes) -> bytes:
-    """Make a change of a level say more than it should; any other frame stays as it is."""
-    match = _DELTA_FP.search(frame)
-    if match is None:
-        return frame
-    size = decimal.Decimal(match.group(1).decode()) + SKEW_CONTRACTS
-    return b'%b"delta_fp":"%b"%b' % (frame[: match.start()], str(size).encode(), frame[match.end() :])

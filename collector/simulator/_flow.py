@@ -3,8 +3,8 @@ Generated order flow: plausible, endless, and the same again for the same seed.
 
 Messages come in bursts (a Poisson process of bursts, each on one market), markets are as unequal as real
 ones (Zipf), books are never crossed and never negative, some markets tick in tenths of a cent, some sizes
-are fractions, and a trade comes right after the delta that it filled. Pure: the random source and, for
-writing, the wall time are passed in.
+are fractions, a trade comes right after the delta that it filled, and an order that is amended moves between
+two levels with two deltas. Pure: the random source and, for writing, the wall time are passed in.
 """
 
 import bisect
@@ -19,11 +19,13 @@ import attrs
 import msgspec
 
 from collector.simulator._books import DOLLAR_E4, Book, LevelChange, Side, flip, format_price, format_size
+from collector.simulator._exchange_clock import with_clock
 
 # Messages of a burst follow each other this closely; real ones come within the same millisecond or the next.
 BURST_GAP_NS_MEAN = 400_000
 BURST_CONTINUES = 0.75  # a burst has 1 / (1 - 0.75) = 4 messages on average
 TRADE_SHARE = 0.08
+AMEND_SHARE = 0.04
 LEVELS_LOW = 4
 LEVELS_HIGH = 30
 ZIPF_EXPONENT = 1.1
@@ -52,12 +54,17 @@ class FlowTrade:
 
 @attrs.frozen
 class FlowEvent:
-    """One generated message before it is written down."""
+    """
+    One generated message before it is written down.
+
+    `same_action`: the action that caused the event before this one caused this one too.
+    """
 
     offset_ns: int
     ticker: str
     market_id: str
     content: LevelChange | FlowTrade
+    same_action: bool = False
 
     @property
     def kind(self) -> str:
@@ -94,7 +101,7 @@ class Flow:
 
     def _endless(self) -> typing.Iterator[FlowEvent]:
         rate_per_s = self._settings.rate_per_s
-        burst_rate = rate_per_s * (1.0 - BURST_CONTINUES) / (1.0 + TRADE_SHARE)
+        burst_rate = rate_per_s * (1.0 - BURST_CONTINUES) / (1.0 + TRADE_SHARE + AMEND_SHARE)
         # A burst is over before the next begins, on average, however dense the flow is.
         gap_ns_mean = min(BURST_GAP_NS_MEAN, SECOND_NS * 0.25 / rate_per_s)
         burst_ns = 0
@@ -141,6 +148,9 @@ class Flow:
         if len(levels) >= LEVELS_LOW and rng.random() < TRADE_SHARE:
             yield from self._trade(market, side, levels, offset_ns)
             return
+        if len(levels) >= LEVELS_LOW and rng.random() < AMEND_SHARE:
+            yield from self._amend(market, side, levels, offset_ns)
+            return
         grow_share = 0.9 if len(levels) < LEVELS_LOW else 0.52 if len(levels) < LEVELS_HIGH else 0.2
         if not levels or rng.random() < grow_share:
             change = _addition(market, side, rng)
@@ -165,7 +175,20 @@ class Flow:
             yes_price_e4=price_e4 if side == "yes" else flip(price_e4),
             count_e2=count_e2,
         )
-        yield FlowEvent(offset_ns, market.ticker, market.market_id, trade)
+        yield FlowEvent(offset_ns, market.ticker, market.market_id, trade, same_action=True)
+
+    def _amend(
+        self, market: FlowMarket, side: Side, levels: dict[int, int], offset_ns: int
+    ) -> typing.Iterator[FlowEvent]:
+        """An order gets another price: one action takes its size from one level and adds it to another."""
+        taken = _withdrawal(side, levels, self._rng)
+        market.book.apply(taken)
+        yield FlowEvent(offset_ns, market.ticker, market.market_id, taken)
+        added = attrs.evolve(_addition(market, side, self._rng), delta_e2=-taken.delta_e2)
+        # The same price again is no amendment: the order is canceled.
+        if added.price_e4 != taken.price_e4:
+            market.book.apply(added)
+            yield FlowEvent(offset_ns, market.ticker, market.market_id, added, same_action=True)
 
 
 def _addition(market: FlowMarket, side: Side, rng: random.Random) -> LevelChange:
@@ -199,15 +222,20 @@ def _random_uuid(rng: random.Random) -> str:
     return str(uuid.UUID(int=rng.getrandbits(128), version=4))
 
 
-def render_event(event: FlowEvent, wall_us: int) -> bytes:
-    """Write an event as the `msg` that the exchange would send at that wall time."""
+def render_event(event: FlowEvent, wall_us: int, clock: int | None = None) -> bytes:
+    """
+    Write an event as the `msg` that the exchange would send at that wall time.
+
+    `clock` is the exchange's clock of the action; None leaves it out. A trade never carries it.
+    """
     content = event.content
     if isinstance(content, LevelChange):
-        return (
+        delta = (
             f'{{"market_ticker":"{event.ticker}","market_id":"{event.market_id}",'
             f'"price_dollars":"{format_price(content.price_e4)}","delta_fp":"{format_size(content.delta_e2)}",'
             f'"side":"{content.side}","ts":"{rfc3339(wall_us)}","ts_ms":{wall_us // 1_000}}}'
         ).encode()
+        return delta if clock is None else with_clock(delta, clock)
     return msgspec.json.encode(
         {
             "trade_id": content.trade_id,

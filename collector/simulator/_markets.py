@@ -44,6 +44,15 @@ class Audience:
     size: int = 0
 
 
+@attrs.frozen
+class Opening:
+    """A market's recorded first snapshot: its `msg`, the book in it, and the clock that it carries."""
+
+    msg: bytes
+    depth: Depth
+    clock: int | None
+
+
 @attrs.define(eq=False)
 class Market:
     """One market as the exchange has it at this moment."""
@@ -54,9 +63,10 @@ class Market:
     volume_e2: int
     audience: Audience
     book: Book = attrs.Factory(Book)
-    # The recorded first snapshot, until it was sent or played: it opens the market for the first subscriber.
-    opening: bytes | None = None
-    opening_depth: Depth | None = None
+    # The exchange's clock of the newest change in the book, 0 before the first; None: no clock in snapshots.
+    clock: int | None = None
+    # Until it was sent or played: it opens the market for the first subscriber.
+    opening: Opening | None = None
     # As REST tells it; the feed says nothing of a market that is not open yet, as nobody trades it.
     opened: bool = True
     closed: bool = False
@@ -75,27 +85,33 @@ class Market:
 
     def snapshot(self, *, yes_scale: bool) -> bytes:
         """Return the `msg` of a snapshot of this moment."""
-        return snapshot_msg(self.ticker, self.market_id, self.book.depth(), yes_scale=yes_scale)
+        depth = self.book.depth()
+        return snapshot_msg(self.ticker, self.market_id, depth, clock=self.clock, yes_scale=yes_scale)
 
     def open_with_snapshot(self, *, yes_scale: bool) -> bytes:
         """Return the `msg` for a new subscriber: the recorded first snapshot if it is still to come, once."""
-        if self.opening is None or self.opening_depth is None:
+        if self.opening is None:
             return self.snapshot(yes_scale=yes_scale)
-        opening = self.opening
-        self.book.replace(self.opening_depth)
-        self.opening = None
-        return self.snapshot(yes_scale=True) if yes_scale else opening
+        opening, self.opening = self.opening, None
+        self.book.replace(opening.depth)
+        self.clock = opening.clock
+        return self.snapshot(yes_scale=True) if yes_scale else opening.msg
 
 
 @attrs.frozen
 class Published:
-    """One message at the moment that it is sent. `opens`: it is its market's first snapshot."""
+    """
+    One message at the moment that it is sent.
+
+    `opens`: it is its market's first snapshot. `clock` is the exchange's clock in its `msg`, if there is one.
+    """
 
     kind: str
     ticker: str
     msg: bytes
     effect: LevelChange | Depth | None
     opens: bool = False
+    clock: int | None = None
 
 
 class Floor:
@@ -174,6 +190,8 @@ class Floor:
             market.opening = None
         elif published.kind == "trade":
             market.trades.append(published.msg)
+        if published.clock is not None:
+            market.clock = published.clock
 
     def _deliver(self, listeners: dict[Subscription, Outlet], published: Published) -> None:
         # A copy: a full buffer or a fault may end a subscription in the middle of this.

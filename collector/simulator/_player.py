@@ -1,9 +1,10 @@
 """
 Playing: which frame comes next, and when it goes out.
 
-A source is a cursor over a copy of a tape or over the generated flow. There are two paces. By the clock: one
-task for all sources sends what is due, whether anybody listens or not. As fast as it is taken: one task for
-each source sends in batches, waits for room in every connection that follows it, and stands still while
+A source is a cursor over a copy of a tape or over the generated flow. The messages of one action of the
+exchange are sent without a pause, so that no snapshot shows half of it. There are two paces. By the clock:
+one task for all sources sends what is due, whether anybody listens or not. As fast as it is taken: one task
+for each source sends in batches, waits for room in every connection that follows it, and stands still while
 nobody does, so that nothing is lost across a reconnection.
 """
 
@@ -11,17 +12,17 @@ import abc
 import heapq
 import itertools
 import math
-import typing
 
 import attrs
 import trio
 
 from collector.clock import WallClock
-from collector.simulator._books import Depth, LevelChange, snapshot_msg
+from collector.simulator._books import Depth, LevelChange
+from collector.simulator._exchange_clock import ExchangeClock, with_clock
 from collector.simulator._faults import Faults
 from collector.simulator._flow import Flow, FlowEvent, render_event
-from collector.simulator._markets import Audience, Floor, Market, Published
-from collector.simulator._tape import Tape, copy_msg, copy_ticker
+from collector.simulator._markets import Audience, Floor, Market, Opening, Published
+from collector.simulator._tape import Tape, TapeFrame, TapeMarket, copy_msg, copy_ticker
 
 # A batch of this many frames is built in about a millisecond.
 BATCH_FRAMES = 256
@@ -33,7 +34,7 @@ GOING_AWAY = 1001
 
 
 class Source(abc.ABC):
-    """Where frames come from. Invariant: `due_ns` is the offset of the frame that `take` gives next."""
+    """Where frames come from. Invariant: `due_ns` is the offset of the action that `take` gives next."""
 
     def __init__(self) -> None:
         self.audience = Audience()
@@ -44,8 +45,8 @@ class Source(abc.ABC):
         self.started_s: float | None = None
 
     @abc.abstractmethod
-    def take(self) -> Published:
-        """Return the next frame, as it is to be sent now, and move on."""
+    def take(self) -> tuple[Published, ...]:
+        """Return the messages of the next action, as they are to be sent now, and move on."""
 
     def cut_is_next(self) -> bool:
         """Say once that the recorded connection had ended before the next frame."""
@@ -53,10 +54,18 @@ class Source(abc.ABC):
 
 
 class TapeSource(Source):
-    """One copy of a tape."""
+    """
+    One copy of a tape.
 
-    def __init__(self, tape: Tape, copy: int, delay_ns: int) -> None:
+    Without an exchange clock every `msg` keeps its recorded bytes. With one, book messages that were recorded
+    without `clock` get one.
+    """
+
+    def __init__(
+        self, tape: Tape, copy: int, delay_ns: int, exchange_clock: ExchangeClock | None = None
+    ) -> None:
         super().__init__()
+        self._exchange_clock = exchange_clock
         self._tape = tape
         self._copy = copy
         self._delay_ns = delay_ns
@@ -66,7 +75,8 @@ class TapeSource(Source):
             market.opening_index for market in tape.markets if market.opening_index is not None
         }
         self._last_opening = self._count_first_snapshots()
-        self.markets = tuple(self._open_markets())
+        self._by_ticker = {noted.ticker: self._open_market(noted) for noted in tape.markets}
+        self.markets = tuple(self._by_ticker.values())
         self._aim()
 
     def _count_first_snapshots(self) -> int:
@@ -74,21 +84,22 @@ class TapeSource(Source):
         frames = self._tape.frames
         return next((n for n, f in enumerate(frames) if f.kind != "orderbook_snapshot"), len(frames))
 
-    def _open_markets(self) -> typing.Iterator[Market]:
-        for noted in self._tape.markets:
-            market = Market(
-                ticker=copy_ticker(noted.ticker, self._copy),
-                market_id=noted.market_id,
-                tick_e4=noted.tick_e4,
-                volume_e2=noted.volume_e2,
-                audience=self.audience,
-            )
-            if noted.opening_index is not None:
-                frame = self._tape.frames[noted.opening_index]
-                assert isinstance(frame.effect, Depth)
-                market.opening = copy_msg(frame.msg, noted.ticker, self._copy)
-                market.opening_depth = frame.effect
-            yield market
+    def _open_market(self, noted: TapeMarket) -> Market:
+        market = Market(
+            ticker=copy_ticker(noted.ticker, self._copy),
+            market_id=noted.market_id,
+            tick_e4=noted.tick_e4,
+            volume_e2=noted.volume_e2,
+            audience=self.audience,
+        )
+        if noted.has_clock or self._exchange_clock is not None:
+            market.clock = 0
+        if noted.opening_index is not None:
+            frame = self._tape.frames[noted.opening_index]
+            assert isinstance(frame.effect, Depth)
+            clock = self._clock_of(frame, market)
+            market.opening = Opening(self._write(frame, clock), frame.effect, clock)
+        return market
 
     def _aim(self) -> None:
         if self._cursor >= len(self._tape.frames):
@@ -97,19 +108,36 @@ class TapeSource(Source):
         delay_ns = 0 if self._cursor < self._last_opening else self._delay_ns
         self.due_ns = self._tape.frames[self._cursor].offset_ns + delay_ns
 
-    def take(self) -> Published:
+    def take(self) -> tuple[Published, ...]:
         """Return the next recorded frame with its bytes as they were recorded."""
         frame = self._tape.frames[self._cursor]
         opens = self._cursor in self._opening_indexes
         self._cursor += 1
         self._aim()
-        return Published(
+        clock = self._clock_of(frame, self._by_ticker.get(frame.ticker))
+        published = Published(
             kind=frame.kind,
             ticker=copy_ticker(frame.ticker, self._copy) if frame.ticker else "",
-            msg=copy_msg(frame.msg, frame.ticker, self._copy),
+            msg=self._write(frame, clock),
             effect=frame.effect,
             opens=opens,
+            clock=clock,
         )
+        return (published,)
+
+    def _write(self, frame: TapeFrame, clock: int | None) -> bytes:
+        msg = copy_msg(frame.msg, frame.ticker, self._copy)
+        return msg if clock is None or frame.clock is not None else with_clock(msg, clock)
+
+    def _clock_of(self, frame: TapeFrame, market: Market | None) -> int | None:
+        """Return the recorded clock, or that of the exchange clock for a frame that has none."""
+        if self._exchange_clock is None or frame.clock is not None or frame.effect is None or market is None:
+            return frame.clock
+        # A snapshot that clears the book, as at the close, comes without a change. Any other snapshot that
+        # differs from the book includes changes that the tape lacks.
+        if isinstance(frame.effect, Depth) and frame.effect in (Depth(), market.book.depth()):
+            return market.clock
+        return self._exchange_clock.advance()
 
     def cut_is_next(self) -> bool:
         """Say once that the recorded connection had ended before the next frame."""
@@ -120,11 +148,12 @@ class TapeSource(Source):
 
 
 class FlowSource(Source):
-    """The generated flow over all its markets."""
+    """The generated flow over all its markets. Without an exchange clock its messages have no `clock`."""
 
-    def __init__(self, flow: Flow, clock: WallClock) -> None:
+    def __init__(self, flow: Flow, clock: WallClock, exchange_clock: ExchangeClock | None = None) -> None:
         super().__init__()
         self._clock = clock
+        self._exchange_clock = exchange_clock
         self._events = flow.events()
         self._next: FlowEvent | None = None
         self.markets = tuple(
@@ -139,23 +168,37 @@ class FlowSource(Source):
         )
         for market, origin in zip(self.markets, flow.markets, strict=True):
             market.book.replace(origin.book.depth())
+            # The orders in the book came with actions before the flow.
+            market.clock = self._next_clock()
         self._aim()
+
+    def _next_clock(self) -> int | None:
+        return None if self._exchange_clock is None else self._exchange_clock.advance()
 
     def _aim(self) -> None:
         self._next = next(self._events, None)
         self.due_ns = None if self._next is None else self._next.offset_ns
 
-    def take(self) -> Published:
-        """Write the next generated message with the time of now."""
-        event = self._next
-        assert event is not None
-        self._aim()
-        content = event.content
+    def take(self) -> tuple[Published, ...]:
+        """Write the messages of the next generated action with the time of now."""
+        wall_us, clock = self._clock(), self._next_clock()
+        return tuple(self._write(event, wall_us, clock) for event in self._take_action())
+
+    def _take_action(self) -> list[FlowEvent]:
+        events: list[FlowEvent] = []
+        while self._next is not None and (not events or self._next.same_action):
+            events.append(self._next)
+            self._aim()
+        return events
+
+    def _write(self, event: FlowEvent, wall_us: int, clock: int | None) -> Published:
+        effect = event.content if isinstance(event.content, LevelChange) else None
         return Published(
             kind=event.kind,
             ticker=event.ticker,
-            msg=render_event(event, self._clock()),
-            effect=content if isinstance(content, LevelChange) else None,
+            msg=render_event(event, wall_us, clock),
+            effect=effect,
+            clock=None if effect is None else clock,
         )
 
 
@@ -210,8 +253,7 @@ class Player:
             sent = 0
             while agenda and agenda[0][0] <= now_s and sent < BATCH_FRAMES:
                 source = heapq.heappop(agenda)[2]
-                self._send_next(floor, source)
-                sent += 1
+                sent += self._send_next(floor, source)
                 plan(source)
             if sent >= BATCH_FRAMES:
                 await trio.lowlevel.checkpoint()
@@ -222,10 +264,17 @@ class Player:
             with trio.move_on_at(until_s):
                 await self._changed.wait()
 
-    def _send_next(self, floor: Floor, source: Source) -> None:
+    def _send_next(self, floor: Floor, source: Source) -> int:
+        """Send the messages of one action, and return their number."""
         if source.cut_is_next():
             self._end_connections(floor, source)
-        floor.publish(source.take())
+        return self._publish(floor, source)
+
+    def _publish(self, floor: Floor, source: Source) -> int:
+        messages = source.take()
+        for published in messages:
+            floor.publish(published)
+        return len(messages)
 
     def _end_connections(self, floor: Floor, source: Source) -> None:
         for outlet in floor.outlets(market.ticker for market in source.markets):
@@ -237,7 +286,9 @@ class Player:
             return
         for market in source.markets:
             if self.faults.empty_at_close():
-                msg = snapshot_msg(market.ticker, market.market_id, Depth())
+                # The levels go without a change: the snapshot keeps the clock of the last one.
+                market.book.replace(Depth())
+                msg = market.snapshot(yes_scale=False)
                 floor.publish(Published("orderbook_snapshot", market.ticker, msg, Depth()))
             market.closed = True
         for outlet in floor.outlets(market.ticker for market in source.markets):
@@ -269,10 +320,11 @@ class Player:
             await trio.sleep_until(commanded_at_s + self.settle_s)
 
     def _send_batch(self, floor: Floor, source: Source) -> None:
-        for _ in range(BATCH_FRAMES):
+        sent = 0
+        while sent < BATCH_FRAMES:
             if source.due_ns is None or not source.audience.size:
                 return
             if source.cut_is_next():
                 self._end_connections(floor, source)
                 return
-            floor.publish(source.take())
+            sent += self._publish(floor, source)

@@ -24,6 +24,7 @@ import trio
 from collector.clock import WallClock, system_clock
 from collector.errors import ConfigError, StartError
 from collector.simulator._access import WS_PATH, AccessKey, KeyKind
+from collector.simulator._exchange_clock import ClockScope, ExchangeClock
 from collector.simulator._faults import Fault, Faults
 from collector.simulator._flow import Flow, FlowSettings
 from collector.simulator._markets import Floor
@@ -62,6 +63,10 @@ class SimulatorSettings:
     port: int = 0
     faults: tuple[Fault | str, ...] = ()
     key: KeyKind = "rsa"
+    # Which messages get the exchange's clock; tapes keep their recorded bytes unless it is "all".
+    clocks: ClockScope = "flow"
+    # As older servers: the answer to a refused update_subscription has the command's id, and no number.
+    refusals_with_id: bool = False
     account_path: pathlib.Path | None = None
     keep_account: bool = False
     # What may wait on its way to one client before that is error 25; no matter when `speed` is None.
@@ -70,6 +75,11 @@ class SimulatorSettings:
     # A client that subscribes with several commands gets this long between two of them before a tape starts
     # that is played as fast as it is taken.
     settle_s: float = 0.05
+
+    @property
+    def sends_times(self) -> bool:
+        """Whether each frame has the time at which it is sent, `sending_ts_ms`."""
+        return self.clocks == "all" or (self.clocks == "flow" and self.markets > 0)
 
     def check(self) -> None:
         """
@@ -184,16 +194,21 @@ class Simulator:
             del self._sessions[session.connection]
 
 
-def _load_sources(settings: SimulatorSettings, clock: WallClock) -> tuple[Source, ...]:
+def _load_sources(
+    settings: SimulatorSettings, clock: WallClock, exchange_clock: ExchangeClock
+) -> tuple[Source, ...]:
+    for_tapes = exchange_clock if settings.clocks == "all" else None
+    for_flow = None if settings.clocks == "none" else exchange_clock
     sources: list[Source] = []
     for path in settings.tapes:
         tape = load_tape(path)
         for copy in range(settings.copies):
             delay_ns = int(settings.stagger_s * 1e9) * copy // settings.copies
-            sources.append(TapeSource(tape, copy, delay_ns))
+            sources.append(TapeSource(tape, copy, delay_ns, for_tapes))
     if settings.markets:
         flow_settings = FlowSettings(settings.markets, settings.rate_per_s, settings.messages_max)
-        sources.append(FlowSource(Flow(flow_settings, random.Random(settings.seed)), clock))
+        flow = Flow(flow_settings, random.Random(settings.seed))
+        sources.append(FlowSource(flow, clock, for_flow))
     tickers = [market.ticker for source in sources for market in source.markets]
     repeated = next((ticker for ticker, times in collections.Counter(tickers).items() if times > 1), None)
     if repeated is not None:
@@ -237,7 +252,8 @@ async def open_simulator(
         StartError: a tape can't be read, or a port can't be had.
     """
     settings.check()
-    sources = await trio.to_thread.run_sync(_load_sources, settings, clock)
+    exchange_clock = ExchangeClock(random.Random(settings.seed))
+    sources = await trio.to_thread.run_sync(_load_sources, settings, clock, exchange_clock)
     access = await trio.to_thread.run_sync(AccessKey, settings.key)
     faults = Faults(settings.faults, random.Random(settings.seed))
     player = Player(sources, faults, settings.settle_s)
@@ -249,13 +265,19 @@ async def open_simulator(
         listeners = await _open_listeners(settings.host, settings.port)
         for listener in listeners:
             held.callback(listener.socket.close)
-        session_settings = SessionSettings(bound, settings.ping_interval_s)
+        session_settings = SessionSettings(
+            buffer_bytes_max=bound,
+            ping_interval_s=settings.ping_interval_s,
+            sends_times=settings.sends_times,
+            refusals_with_id=settings.refusals_with_id,
+        )
         house = House(
             floor=floor,
             faults=faults,
             access=access,
             account=account,
             clock=clock,
+            exchange_clock=exchange_clock,
             settings=session_settings,
         )
         async with trio.open_nursery() as nursery:

@@ -18,12 +18,14 @@ import trio_websocket
 from collector.clock import WallClock
 from collector.exchange import SIMULATED_HEADER
 from collector.simulator._access import AccessKey, Refusal, refused_with
+from collector.simulator._alterations import alter
 from collector.simulator._exchange import Answer, ConnectionState, error_reply, read_command
-from collector.simulator._faults import TERMINAL_CODES, Faults, Stroke, skew
+from collector.simulator._exchange_clock import ExchangeClock
+from collector.simulator._faults import TERMINAL_CODES, Faults, Stroke
 from collector.simulator._markets import Floor
 from collector.simulator._outgoing import Wire
 from collector.simulator._sent_log import Account
-from collector.simulator._subscription import Subscription
+from collector.simulator._subscription import Subscription, with_sending_time
 
 # A client gets this long for its handshake, and as long for taking a refusal.
 HANDSHAKE_S_MAX = 10.0
@@ -49,6 +51,10 @@ class SessionSettings:
     # More than this on its way to a client is error 25; None is no bound, for who waits for room instead.
     buffer_bytes_max: int | None
     ping_interval_s: float = 10.0
+    # Each frame has the time at which it is sent, as the exchange's frames do since October 2026.
+    sends_times: bool = False
+    # A refused update_subscription is answered with the command's id, as by older servers.
+    refusals_with_id: bool = False
 
 
 @attrs.frozen
@@ -60,6 +66,7 @@ class House:
     access: AccessKey
     account: Account
     clock: WallClock
+    exchange_clock: ExchangeClock
     settings: SessionSettings
 
 
@@ -72,7 +79,9 @@ class Session:
         self._faults = house.faults
         self._buffer_bytes_max = house.settings.buffer_bytes_max
         self._wire = Wire(transport, connection, house.account)
-        self._state = ConnectionState(house.floor, self, house.faults)
+        self._state = ConnectionState(
+            house.floor, self, house.faults, refusals_with_id=house.settings.refusals_with_id
+        )
         self._over = trio.Event()
         # None is an end without a goodbye.
         self._goodbye: tuple[int, str] | None = None
@@ -83,7 +92,7 @@ class Session:
 
     def deliver(self, subscription: Subscription, kind: str, msg: bytes) -> None:
         """Number one message and send it on its way."""
-        self._send_data(subscription, subscription.data_frame(kind, msg))
+        self._send_data(subscription, self._stamp(subscription.data_frame(kind, msg)))
 
     def release(self) -> None:
         """Send what a fault has held back."""
@@ -115,6 +124,12 @@ class Session:
 
     # Frames on their way out.
 
+    def _stamp(self, frame: bytes) -> bytes:
+        """Add the time of now. Faults come after this: a frame that is sent twice has one time."""
+        if not self._house.settings.sends_times:
+            return frame
+        return with_sending_time(frame, self._house.clock() // 1000)
+
     def _send_data(self, subscription: Subscription, frame: bytes) -> None:
         if self._faults.any_on_frames:
             self._send_with_faults(subscription, frame)
@@ -126,8 +141,7 @@ class Session:
         acts = {stroke.act for stroke in strokes}
         if "mute" in acts:
             subscription.muted = True
-        if "skew" in acts:
-            frame = skew(frame)
+        frame = alter(frame, acts, subscription.snapshot_clocks)
         if "garble" in acts:
             frame = self._faults.garble(frame)
         if "reorder" in acts and "drop" not in acts and subscription.held is None:
@@ -137,15 +151,25 @@ class Session:
         if "duplicate" in acts and "drop" not in acts:
             self._post(subscription, frame)
         for stroke in strokes:
-            self._strike_connection(subscription, stroke)
+            self._strike_after(subscription, stroke)
 
-    def _strike_connection(self, subscription: Subscription, stroke: Stroke) -> None:
-        if stroke.act == "silent":
-            self._wire.post_silence()
-        elif stroke.act == "error" and stroke.code in TERMINAL_CODES:
-            self._end_subscription(subscription, stroke.code)
-        elif stroke.act == "cut":
-            self.cut()
+    def _strike_after(self, subscription: Subscription, stroke: Stroke) -> None:
+        """Carry out the part of a fault that follows its frame."""
+        match stroke.act:
+            case "silent":
+                self._wire.post_silence()
+            case "error" if stroke.code in TERMINAL_CODES:
+                self._end_subscription(subscription, stroke.code)
+            case "unknown-error":
+                self._post(subscription, self._stamp(subscription.error_frame(stroke.code)))
+            case "restart-seq":
+                subscription.seq = 0
+            case "lower-clock":
+                self._house.exchange_clock.lower()
+            case "cut":
+                self.cut()
+            case _:
+                pass
 
     def _post(self, subscription: Subscription, frame: bytes) -> None:
         if subscription.muted:
@@ -169,15 +193,16 @@ class Session:
             self._state.drop(subscription)
             if not subscription.muted:
                 self._post_held(subscription)
-                self._wire.post(subscription.error_frame(code))
+                self._wire.post(self._stamp(subscription.error_frame(code)))
 
     def _send_answer(self, answer: Answer) -> None:
+        frame = self._stamp(answer.frame)
         if answer.of is None:
-            self._wire.post(answer.frame)
+            self._wire.post(frame)
         elif answer.data:
-            self._send_data(answer.of, answer.frame)
+            self._send_data(answer.of, frame)
         else:
-            self._post(answer.of, answer.frame)
+            self._post(answer.of, frame)
 
     # Tasks.
 
@@ -211,7 +236,7 @@ class Session:
         code = self._command_error()
         if code is not None:
             command_id, _ = read_command(text)
-            self._wire.post(error_reply(command_id, code))
+            self._wire.post(self._stamp(error_reply(command_id, code)))
             return
         floor = self._house.floor
         floor.commands_in_hand += 1

@@ -25,6 +25,14 @@ CHANNEL_OF_KIND = {
 UNNUMBERED_CHANNELS = frozenset({TICKER_CHANNEL})
 
 
+class _Snapshot(msgspec.Struct):
+    market_ticker: str = ""
+    clock: int | None = None
+
+
+_snapshot_decoder = msgspec.json.Decoder(_Snapshot)
+
+
 @attrs.define(eq=False)
 class Subscription:
     """Invariant: `seq` is the number of the last numbered frame, 0 before the first."""
@@ -41,11 +49,13 @@ class Subscription:
     muted: bool = False
     # A frame that a fault holds back until the next one has gone.
     held: bytes | None = None
+    # The clock in the newest snapshot of each market.
+    snapshot_clocks: dict[str, int] = attrs.Factory(dict[str, int])
     _heads: dict[str, bytes] = attrs.Factory(dict[str, bytes])
 
     def data_frame(self, kind: str, msg: bytes) -> bytes:
         """Number one data message and write its frame around the bytes of `msg`."""
-        self.data_count += 1
+        self._count_data(kind, msg)
         head = self._heads.get(kind)
         if head is None:
             head = self._heads[kind] = b'{"type":"%b","sid":%d' % (kind.encode(), self.sid)
@@ -58,7 +68,7 @@ class Subscription:
         """Number a snapshot that a command asked for; it carries the command's id."""
         if command_id is None:
             return self.data_frame(kind, msg)
-        self.data_count += 1
+        self._count_data(kind, msg)
         self.seq += 1
         return b'{"type":"%b","id":%d,"sid":%d,"seq":%d,"msg":%b}\n' % (
             kind.encode(),
@@ -67,6 +77,13 @@ class Subscription:
             self.seq,
             msg,
         )
+
+    def _count_data(self, kind: str, msg: bytes) -> None:
+        self.data_count += 1
+        if kind == "orderbook_snapshot":
+            snapshot = _snapshot_decoder.decode(msg)
+            if snapshot.clock is not None:
+                self.snapshot_clocks[snapshot.market_ticker] = snapshot.clock
 
     def ok_frame(self, command_id: int | None) -> bytes:
         """Number and write the answer to a change, with the full market set unless that was declined."""
@@ -84,8 +101,13 @@ class Subscription:
     def error_frame(self, code: int) -> bytes:
         """Number and write an error that belongs to the subscription and not to a command."""
         self.seq += 1
-        msg = {"code": code, "msg": ERROR_TEXTS[code]}
+        msg = {"code": code, "msg": ERROR_TEXTS.get(code, "Unknown error")}
         return write_reply(None, {"sid": self.sid, "seq": self.seq, "type": "error", "msg": msg})
+
+
+def with_sending_time(frame: bytes, sending_ms: int) -> bytes:
+    """Add the time at which a frame is sent to its envelope, as the last member."""
+    return b'%b,"sending_ts_ms":%d}\n' % (frame[:-2], sending_ms)
 
 
 def write_reply(command_id: int | None, reply: Mapping[str, object]) -> bytes:

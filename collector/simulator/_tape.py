@@ -60,13 +60,14 @@ Effect = LevelChange | Depth | None
 
 @attrs.frozen
 class TapeFrame:
-    """One frame to be played: when, what, for whom, and what it does to the book."""
+    """One frame to be played: when, what, for whom, what it does to the book, and its recorded clock."""
 
     offset_ns: int
     kind: str
     ticker: str
     msg: bytes
     effect: Effect
+    clock: int | None = None
 
 
 @attrs.frozen
@@ -80,6 +81,8 @@ class TapeMarket:
     volume_e2: int
     # The coarsest usual tick that all of its prices lie on.
     tick_e4: int
+    # Its recorded frames carry the exchange's clock.
+    has_clock: bool = False
 
 
 @attrs.frozen
@@ -139,6 +142,7 @@ class _MarketNotes:
         self.volume_e2 = 0
         self.off_cent = False
         self.off_tenth = False
+        self.has_clock = False
 
     def see_price(self, price_e4: int) -> None:
         self.off_cent |= price_e4 % 100 != 0
@@ -183,13 +187,18 @@ class _TapeReader:
     def _take_data(self, kind: str, msg: bytes) -> None:
         subject = _subject_decoder.decode(msg)
         effect: Effect = None
+        clock: int | None = None
         if kind == "orderbook_delta":
-            _, effect = read_delta(msg)
+            delta, effect = read_delta(msg)
+            clock = delta.clock
         elif kind == "orderbook_snapshot":
-            _, effect = read_snapshot(msg)
+            snapshot, effect = read_snapshot(msg)
+            clock = snapshot.clock
         if subject.market_ticker:
             self._note(kind, subject, effect)
-        self.frames.append(TapeFrame(self._offset_ns, kind, subject.market_ticker, msg, effect))
+            self._notes[subject.market_ticker].has_clock |= clock is not None
+        frame = TapeFrame(self._offset_ns, kind, subject.market_ticker, msg, effect=effect, clock=clock)
+        self.frames.append(frame)
 
     def _note(self, kind: str, subject: _Subject, effect: Effect) -> None:
         notes = self._notes.get(subject.market_ticker)
@@ -208,7 +217,14 @@ class _TapeReader:
 
     def tape(self, name: str) -> Tape:
         markets = tuple(
-            TapeMarket(ticker, notes.market_id, notes.opening_index, notes.volume_e2, notes.tick_e4())
+            TapeMarket(
+                ticker=ticker,
+                market_id=notes.market_id,
+                opening_index=notes.opening_index,
+                volume_e2=notes.volume_e2,
+                tick_e4=notes.tick_e4(),
+                has_clock=notes.has_clock,
+            )
             for ticker, notes in self._notes.items()
         )
         return Tape(

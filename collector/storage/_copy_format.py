@@ -49,7 +49,7 @@ def encode_rows(kind: RowKind, facts: Iterable[Any], session_id: int, market_ids
     encode = _fixed_width_encoder(kind) or _any_width_encoder(kind)
     data = [_HEADER]
     for fact in facts:
-        row = [session_id, *kind.values(fact)]
+        row: list[Any] = [session_id, *kind.values(fact)]
         if market_at is not None:
             row[market_at] = market_ids[row[market_at]]
         data.append(encode(row))

@@ -2,15 +2,19 @@
 
 import json
 import pathlib
+import re
 import signal
 import stat
 import subprocess
 import sys
 
 import pytest
+import trio
 from click.testing import CliRunner
 
-from collector.cli._simulate import simulate
+from collector.cli._simulate import FAULTS_HELP, simulate
+from collector.simulator import SimulatorSettings
+from collector.simulator._faults import FRAME_FAULTS, Fault
 
 PROGRAM = "from collector.cli._simulate import simulate; simulate()"
 
@@ -21,6 +25,7 @@ PROGRAM = "from collector.cli._simulate import simulate; simulate()"
         ([], 2, "--tape"),
         (["--markets", "1", "--fault", "nonsense"], 2, "nonsense"),
         (["--markets", "1", "--speed", "0"], 2, "max"),
+        (["--markets", "1", "--clocks", "some"], 2, "--clocks"),
         (["--tape", "nowhere.gz"], 1, "nowhere.gz"),
         (["--markets", "1", "--key", "ed25519", "--write-env", "/nowhere/env"], 1, "/nowhere/env"),
         (["--markets", "1", "--key", "ed25519", "--account", "/nowhere/a"], 1, "/nowhere/a"),
@@ -31,6 +36,31 @@ def test_what_is_wrong_is_said(arguments: list[str], status: int, says: str) -> 
     outcome = CliRunner().invoke(simulate, arguments)
     assert outcome.exit_code == status
     assert says in outcome.output
+
+
+def test_options_become_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options about the format reach the simulator; without them it is the format of today."""
+    given: list[SimulatorSettings] = []
+
+    async def keep(settings: SimulatorSettings, _env_path: pathlib.Path | None) -> None:
+        await trio.lowlevel.checkpoint()
+        given.append(settings)
+
+    monkeypatch.setattr("collector.cli._simulate.run_simulator", keep)
+    for more in ([], ["--clocks", "all", "--refusals-with-id", "--fault", "lower-clock@9"]):
+        assert CliRunner().invoke(simulate, ["--markets", "1", *more]).exit_code == 0
+    default, changed = given
+    assert (default.clocks, default.refusals_with_id, default.faults) == ("flow", False, ())
+    assert (changed.clocks, changed.refusals_with_id) == ("all", True)
+    (fault,) = changed.faults
+    assert isinstance(fault, Fault)
+    assert (fault.kind, fault.at) == ("lower-clock", 9)
+
+
+@pytest.mark.parametrize("kind", sorted({*FRAME_FAULTS, "error"}))
+def test_every_fault_is_in_the_help(kind: str) -> None:
+    """Each fault that strikes frames is named in the text after the options."""
+    assert re.search(rf"\b{kind}[@=( ,]", FAULTS_HELP)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -19,13 +19,14 @@ Frame = dict[str, typing.Any]
 class Desk:
     """A connection without a socket: keeps what it is handed."""
 
-    def __init__(self, *faults: str, markets: int = 3) -> None:
+    def __init__(self, *faults: str, markets: int = 3, refusals_with_id: bool = False) -> None:
         audience = Audience()
         served = [Market(f"M-{n}", f"id-{n}", 100, 0, audience) for n in range(1, markets + 1)]
         for market in served:
             market.book.apply(LevelChange("yes", 4000, 700))
         self.floor = Floor(served, lambda _audience: None)
-        self.state = ConnectionState(self.floor, self, Faults(faults, random.Random(1)))
+        in_force = Faults(faults, random.Random(1))
+        self.state = ConnectionState(self.floor, self, in_force, refusals_with_id=refusals_with_id)
         self.delivered: list[Frame] = []
 
     def deliver(self, subscription: Subscription, kind: str, msg: bytes) -> None:
@@ -271,12 +272,29 @@ def test_errors_of_a_fresh_connection(command: object, code: int) -> None:
     ],
 )
 def test_errors_of_an_update(params: dict[str, object], code: int) -> None:
-    """Mistakes in update_subscription are answered with their documented codes."""
-    desk = Desk()
-    desk.subscribe("M-1", channels=("orderbook_delta", "trade", "market_lifecycle_v2"))
-    assert [shape(f) for f in desk.ask({"id": 1, "cmd": "update_subscription", "params": params})] == [
-        error(code)
-    ]
+    """Mistakes are answered with their documented codes; 13 and 14 name the sid, of older servers the id."""
+    for older in (False, True):
+        desk = Desk(refusals_with_id=older)
+        desk.subscribe("M-1", channels=("orderbook_delta", "trade", "market_lifecycle_v2"))
+        numbered = code in (13, 14) and not older
+        (frame,) = desk.ask({"id": 1, "cmd": "update_subscription", "params": params})
+        assert shape(frame) == error(code, None if numbered else 1)
+        assert frame.get("sid") == (params["sid"] if numbered else None)
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_refusal_that_names_the_subscription_takes_a_number(older: bool) -> None:
+    """The error has the next number of its `sid`, and data continue after it; an older server's has none."""
+    desk = Desk(refusals_with_id=older)
+    desk.subscribe("M-1")
+    (refused,) = desk.update("get_snapshot")
+    desk.publish("M-1")
+    (delta,) = desk.delivered
+    assert refused["msg"] == {"code": 14, "msg": "Market Ticker required"}
+    if older:
+        assert ("seq" in refused, delta["seq"]) == (False, 2)
+    else:
+        assert (refused["sid"], refused["seq"], delta["seq"]) == (1, 2, 3)
 
 
 def test_too_many_markets_are_refused() -> None:

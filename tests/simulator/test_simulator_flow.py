@@ -62,6 +62,22 @@ def test_a_trade_follows_the_delta_that_it_filled() -> None:
     assert trades > 100
 
 
+def test_an_amended_order_moves_between_two_levels() -> None:
+    """Two changes of one action: what one level of a side loses, another level of that side gains."""
+    events = list(flow_of(3, messages=5000).events())
+    moves = 0
+    for before, event in pairwise(events):
+        if not event.same_action or isinstance(event.content, FlowTrade):
+            continue
+        moves += 1
+        taken, added = before.content, event.content
+        assert isinstance(taken, LevelChange)
+        assert (before.ticker, before.offset_ns, taken.side) == (event.ticker, event.offset_ns, added.side)
+        assert taken.price_e4 != added.price_e4
+        assert taken.delta_e2 == -added.delta_e2 < 0
+    assert 50 < moves < 500
+
+
 def test_the_flow_is_plausible() -> None:
     """It has the asked rate, unequal markets, bursts, sub-cent prices and fractional sizes."""
     flow = flow_of(5, markets=20, messages=20_000)

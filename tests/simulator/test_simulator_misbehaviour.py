@@ -3,12 +3,14 @@
 import json
 import pathlib
 
+import attrs
 import pytest
 import trio
 
 from collector.simulator import Simulator, SimulatorSettings, open_simulator
 from tests.simulator.exchange_client import (
     Client,
+    Frame,
     busy_frames,
     connect,
     data_frame,
@@ -16,6 +18,8 @@ from tests.simulator.exchange_client import (
     trade_msg,
     write_tape,
 )
+
+WALL_US = 1_786_410_915_566_999
 
 
 @pytest.fixture
@@ -137,6 +141,134 @@ async def test_a_skewed_change_is_off_by_one_contract_and_keeps_its_number(tape:
     assert others == []
     assert float(after["msg"]["delta_fp"]) == float(before["msg"]["delta_fp"]) + 1
     assert {**after["msg"], "delta_fp": ""} == {**before["msg"], "delta_fp": ""}
+
+
+async def altered_by(tape: pathlib.Path, fault: str) -> tuple[Frame, Frame]:
+    """The only frame that differs from a run without faults, and the one that should have been sent."""
+    runs: list[list[Frame]] = []
+    for faults in ((), (fault,)):
+        clocked = attrs.evolve(settings(tape, *faults), clocks="all")
+        async with open_simulator(clocked, clock=lambda: WALL_US) as simulator:
+            async with connect(simulator, simulator.access.headers(WALL_US // 1000)) as client:
+                await client.subscribe(["M"], "orderbook_delta", "trade")
+                runs.append(await client.receive_many(36))
+    (pair,) = [pair for pair in zip(*runs, strict=True) if pair[0] != pair[1]]
+    return pair[1], pair[0]
+
+
+async def test_a_renamed_type_is_the_only_change(tape: pathlib.Path) -> None:
+    """rename-type@N gives the N-th frame a type that the exchange does not have; number and msg stay."""
+    sent, sound = await altered_by(tape, "rename-type@5x1")
+    assert sent == {**sound, "type": "orderbook_delta_v9"}
+    assert sent["seq"] == 5
+
+
+async def test_a_renamed_field_is_the_only_change(tape: pathlib.Path) -> None:
+    """rename-field@N gives the quantity of the N-th frame another name; the value stays."""
+    sent, sound = await altered_by(tape, "rename-field@5x1")
+    quantity = sound["msg"].pop("delta_fp")
+    assert sent == {**sound, "msg": {**sound["msg"], "delta_fp_v9": quantity}}
+
+
+async def test_another_sid_is_the_only_change(tape: pathlib.Path) -> None:
+    """other-sid@N sends the N-th frame with the sid of another subscription, and the number of its own."""
+    sent, sound = await altered_by(tape, "other-sid@5x1")
+    assert (sound["sid"], sound["seq"]) == (1, 5)
+    assert sent == {**sound, "sid": 2}
+
+
+async def test_a_repeated_clock_is_a_conflict_with_the_snapshot(tape: pathlib.Path) -> None:
+    """repeat-clock@N sends a delta with the clock of the snapshot before it, on that connection only."""
+    clocked = attrs.evolve(settings(tape, "repeat-clock@5x1"), clocks="all")
+    async with open_simulator(clocked) as simulator, connect(simulator) as client:
+        await client.subscribe(["M"])
+        _, snapshot, *frames = await client.receive_many(32)
+        clocks = [frame["msg"]["clock"] for frame in frames]
+        assert clocks[3] == snapshot["msg"]["clock"]
+        others = clocks[:3] + clocks[4:]
+        assert others == sorted(set(others))
+        assert others[0] > snapshot["msg"]["clock"]
+
+
+async def test_a_repeated_clock_is_that_of_the_newest_snapshot() -> None:
+    """A requested snapshot counts too: a delta after it repeats the clock of that one."""
+    calm = SimulatorSettings(markets=1, rate_per_s=50, key="ed25519")
+    async with open_simulator(calm) as simulator, connect(simulator) as client:
+        await client.subscribe(simulator.tickers)
+        _, first, *_ = await client.receive_many(12)
+        await client.command(
+            2, "update_subscription", sids=[1], market_tickers=simulator.tickers, action="get_snapshot"
+        )
+        while (newest := await client.receive())["type"] != "orderbook_snapshot":
+            pass
+        simulator.faults.add("repeat-clock=1")
+        assert newest["msg"]["clock"] > first["msg"]["clock"]
+        # Deltas that were queued before the fault came are sound.
+        clocks = [(await client.receive())["msg"]["clock"] for _ in range(20)]
+        assert clocks[-1] == clocks[-2] == newest["msg"]["clock"]
+
+
+async def test_a_lowered_clock_is_lower_on_every_connection() -> None:
+    """After lower-clock@N changes of all markets have lower clocks, which rise again from there."""
+    calm = SimulatorSettings(markets=2, rate_per_s=2000, messages_max=600, key="ed25519")
+    async with (
+        open_simulator(attrs.evolve(calm, faults=("lower-clock@40x1",))) as simulator,
+        connect(simulator) as one,
+        connect(simulator) as two,
+    ):
+        await one.subscribe(simulator.tickers)
+        await two.subscribe(simulator.tickers)
+        changes: list[list[Frame]] = []
+        for client in (one, two):
+            frames = await client.receive_many(400)
+            changes.append([frame["msg"] for frame in frames if frame["type"] == "orderbook_delta"])
+        await one.command(
+            2, "update_subscription", sids=[1], market_tickers=simulator.tickers, action="get_snapshot"
+        )
+        snapshots = await take_answers(one, 2, 2)
+    clocks = [msg["clock"] for msg in changes[0]]
+    (fall,) = [place for place in range(1, len(clocks)) if clocks[place] < clocks[place - 1]]
+    assert max(clocks[fall:]) < min(clocks[:fall])
+    assert min(clocks) >= 1
+    # The 40 frames are two snapshots and 38 deltas.
+    assert fall == 38 or clocks[37] == clocks[38]
+    missed = changes[0].index(changes[1][0])
+    both = list(zip(changes[0][missed:], changes[1], strict=False))
+    assert len(both) > 300
+    assert all(here == there for here, there in both)
+    assert all(frame["msg"]["clock"] < min(clocks[:fall]) for frame in snapshots)
+
+
+async def take_answers(client: Client, command_id: int, count: int) -> list[Frame]:
+    """The answers to a command, past all that comes before them."""
+    answers: list[Frame] = []
+    while len(answers) < count:
+        frame = await client.receive()
+        if frame.get("id") == command_id:
+            answers.append(frame)
+    return answers
+
+
+async def test_an_unknown_error_leaves_the_subscription_as_it_is(tape: pathlib.Path) -> None:
+    """unknown-error=CODE@N takes the number after frame N, names the sid, and the data continue."""
+    async with (
+        open_simulator(settings(tape, "unknown-error=99@6")) as simulator,
+        connect(simulator) as client,
+    ):
+        await client.subscribe(["M"])
+        frames = await client.receive_many(33)
+        assert numbers(frames, 1) == list(range(1, 33))
+        (error,) = [frame for frame in frames if frame["type"] == "error"]
+        assert (error["sid"], error["seq"], error["msg"]["code"]) == (1, 7, 99)
+        assert "id" not in error
+
+
+async def test_numbers_start_again_while_the_subscription_lives(tape: pathlib.Path) -> None:
+    """After restart-seq@N the numbers of the sid run from 1 again; all data arrive."""
+    async with open_simulator(settings(tape, "restart-seq@6")) as simulator, connect(simulator) as client:
+        assert await book_numbers(simulator, client) == [*range(1, 7), *range(1, 26)]
+        await client.command(9, "list_subscriptions")
+        assert len((await client.receive())["msg"]) == 1
 
 
 async def test_a_mute_subscription_leaves_the_others(tape: pathlib.Path) -> None:

@@ -58,7 +58,8 @@ async def test_a_signed_client_is_let_in(kind: KeyKind) -> None:
     """Both kinds of key sign a handshake that is accepted."""
     async with open_simulator(flow(key=kind)) as simulator, connect(simulator) as client:
         await client.command(1, "list_subscriptions")
-        assert await client.receive() == {"id": 1, "type": "ok", "msg": []}
+        reply = await client.receive()
+        assert (reply["id"], reply["type"], reply["msg"]) == (1, "ok", [])
 
 
 @pytest.mark.parametrize(
@@ -209,6 +210,20 @@ async def test_a_snapshot_asked_for_in_the_middle_stands_at_its_place() -> None:
                 answers.append(frame)
             frames.append(frame)
         assert numbers(frames, 1) == list(range(1, len(frames)))
+
+
+@pytest.mark.parametrize("older", [False, True])
+async def test_a_refused_update_is_answered_as_the_settings_say(older: bool) -> None:
+    """The error names the subscription and has a number, or has the command's id as of older servers."""
+    async with open_simulator(flow(0, refusals_with_id=older)) as simulator, connect(simulator) as client:
+        await client.subscribe(simulator.tickers)
+        await client.receive_many(1 + len(simulator.tickers))
+        await client.command(2, "update_subscription", sids=[1], action="get_snapshot")
+        refused = await client.receive()
+        assert refused["msg"]["code"] == 14
+        named = {name: refused.get(name) for name in ("id", "sid", "seq")}
+        numbered = {"id": None, "sid": 1, "seq": len(simulator.tickers) + 1}
+        assert named == ({"id": 2, "sid": None, "seq": None} if older else numbered)
 
 
 async def test_a_snapshot_in_the_middle_is_sent_as_it_stands(tmp_path: pathlib.Path) -> None:
