@@ -57,7 +57,7 @@ async def test_repeated_frame_is_no_second_row(database_url: str) -> None:
 
 
 async def test_garbled_frame_is_kept_verbatim(database_url: str) -> None:
-    """Text that is no JSON is a reject with its reason, and its number is a gap."""
+    """Text that is no JSON is a reject with its reason, no book is exact, and its number is a gap."""
     simulator = await record(
         flow(markets=3, rate_per_s=1000, messages_max=500, faults=("garble@50x1",)), database_url
     )
@@ -65,7 +65,7 @@ async def test_garbled_frame_is_kept_verbatim(database_url: str) -> None:
     ((frame, reason),) = query(database_url, "SELECT frame, reason FROM rl_orderbook_rejects")
     assert frame.decode() in sent_frames(simulator)[0]
     assert reason.startswith("envelope: ")
-    assert query(database_url, GAPS) == [(1, 50, 51, "sequence")]
+    assert query(database_url, GAPS) == [(1, 50, 50, "reject"), (1, 50, 51, "sequence")]
 
 
 @pytest.mark.parametrize(("code", "cause"), [(10, "channel_error"), (25, "buffer_overflow")])
