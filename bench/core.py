@@ -79,7 +79,7 @@ def make_steps(frames: list[ReceivedFrame]) -> list[Step]:
     trades = [fact for batch in batches for fact in batch.facts if isinstance(fact, TradeFact)]
     rows: list[DeltaFact | TradeFact] = [*trades, *(fact for facts in deltas for fact in facts)]
     market_ids = {row.market_ticker: 1 for row in rows}
-    blocks = [encode_block(piece) for piece in pieces]
+    blocks = [encode_block(piece[0].number, piece) for piece in pieces]
     hundreds = pieces_of(frames, 100)
 
     def decode() -> None:
@@ -102,7 +102,7 @@ def make_steps(frames: list[ReceivedFrame]) -> list[Step]:
 
     def compress(runs: list[list[ReceivedFrame]]) -> None:
         for run in runs:
-            encode_block(run)
+            encode_block(run[0].number, run)
 
     def decompress() -> None:
         for block in blocks:

@@ -120,7 +120,7 @@ def compare(database: Database, account_path: Path) -> Comparison:
     for number, (_, blocks) in enumerate(groupby(database.query(BLOCKS), key=itemgetter(0))):
         place = 0
         for _, first_frame, payload, committed_us, lexicon in blocks:
-            frames = decode_block(first_frame, payload, lexicon or b"")
+            frames = decode_block(first_frame, payload, lexicon or b"").frames
             recorded = [hash(frame.text) for frame in frames]
             if first_frame != place + 1 or recorded != sent[number][place : place + len(frames)]:
                 found.losses.append(f"session {number + 1}: not what was sent, from frame {place + 1:,} on")

@@ -350,7 +350,7 @@ def read_sessions(server: Server, findings: list[str]) -> list[Session]:
         for _, first_frame, payload, lexicon in blocks:
             if first_frame != len(hashes) + 1:
                 findings.append(f"session {session_id}: frame {first_frame:,} after {len(hashes):,}")
-            for frame in decode_block(first_frame, payload, lexicon or b""):
+            for frame in decode_block(first_frame, payload, lexicon or b"").frames:
                 hashes.append(hash(frame.text))
                 last_us = frame.received_us
         frames[session_id] = (hashes, last_us)

@@ -12,19 +12,27 @@ Sizes are taken after VACUUM and CHECKPOINT, with TOAST, indexes, free space map
 of the write-ahead log are not in them. The limits are the specification's; exit status 1 only means lost
 rows.
 
+Tapes were recorded before frames had `clock` and `sending_ts_ms`. Raw blocks are therefore measured twice,
+also with both members added to the frames, which have a limit of their own: in memory in blocks of several
+sizes, with the time for a frame, and with --paced in PostgreSQL. --blocks measures in memory alone.
+
     python -m bench.storage --paced
     python -m bench.storage --paced --tape FILE --tape FILE
+    python -m bench.storage --blocks
 """
 
 import math
+import random
+import re
+import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import click
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from bench.load import Message, choose_messages, number_frames, write_tape
 from bench.rig import (
@@ -43,14 +51,28 @@ from collector.database._markets import fetch_market_ids
 from collector.database._sessions import open_session
 from collector.facts import FeedTracker, ReceivedFrame
 from collector.postgres import open_connection
-from collector.rawblocks import LexiconBuilder
+from collector.rawblocks import LexiconBuilder, decode_block, encode_block
 from collector.storage import Batch, SessionOpening, numbered_markets
 
 DELTA_BYTES_MAX: Final = 130
 FRAME_BYTES_MAX: Final = 20
+"""Of a frame without `clock` and `sending_ts_ms`."""
+TODAY_BYTES_MAX: Final = 24
+"""Of a frame with both."""
 BATCH_ROWS: Final = 100
 """The default of RL_BATCH_SIZE."""
 RECORD_S_MAX: Final = 300.0
+BLOCK_FRAMES: Final = (100, 1000, 4000)
+"""Sizes of the raw blocks that are measured in memory: a quiet hour, full speed, and the largest batch."""
+ROUNDS: Final = 5
+
+SEED: Final = 7
+FIRST_CLOCK: Final = 12_000_000_000
+CLOCK_STEP: Final = (1, 40)
+"""From one change to the next: most changes of the exchange are in markets that are not recorded."""
+SENDING_DELAY_MS: Final = (0, 8)
+"""From the exchange's time of a message to its sending time."""
+_EXCHANGE_TIME = re.compile(r'"ts_ms":([0-9]{13})')
 
 SIZE = """
     SELECT pg_total_relation_size('{table}') + coalesce(sum(pg_total_relation_size(relid)), 0)::bigint
@@ -115,6 +137,74 @@ class Sizes:
     snapshot: float | None
 
 
+@frozen
+class BlockCost:
+    """What a frame costs in raw blocks of one size: bytes, and microseconds of the processor."""
+
+    frames_each: int
+    frame_bytes: float
+    encode_us: float
+    decode_us: float
+
+
+def add_members(frames: Iterable[ReceivedFrame]) -> Iterator[ReceivedFrame]:
+    """
+    Frames as the exchange sends them today: changes with a `clock`, all with a `sending_ts_ms`.
+
+    The same frames always get the same values. A message without a time of the exchange is sent some
+    milliseconds before it is received.
+    """
+    rng = random.Random(SEED)
+    clock = FIRST_CLOCK
+    for frame in frames:
+        text = frame.text.rstrip("\n")
+        end = frame.text[len(text) :]
+        found = _EXCHANGE_TIME.search(text)
+        sending_ms = (
+            int(found.group(1)) + rng.randint(*SENDING_DELAY_MS)
+            if found
+            else frame.received_us // 1000 - rng.randint(*SENDING_DELAY_MS)
+        )
+        if text.startswith('{"type":"orderbook_'):
+            clock += rng.randint(*CLOCK_STEP)
+            text = f'{text[:-2]},"clock":{clock}}}}}'
+        text = f'{text[:-1]},"sending_ts_ms":{sending_ms}}}'
+        yield evolve(frame, text=text + end)
+
+
+def measure_blocks(frames: Sequence[ReceivedFrame], frames_each: int) -> BlockCost:
+    """Encode and decode frames in blocks of one size, with their session's dictionary; best of ROUNDS."""
+    dictionaries = LexiconBuilder()
+    runs = [frames[first : first + frames_each] for first in range(0, len(frames), frames_each)]
+    known = [dictionaries.learn(run) for run in runs]
+    pairs = list(zip(runs, known, strict=True))
+    blocks = [encode_block(run[0].number, run, (), dictionary) for run, dictionary in pairs]
+
+    def encode() -> None:
+        for run, dictionary in pairs:
+            encode_block(run[0].number, run, (), dictionary)
+
+    def decode() -> None:
+        for block, dictionary in zip(blocks, known, strict=True):
+            decode_block(block.first_frame, block.payload, dictionary.content)
+
+    return BlockCost(
+        frames_each,
+        sum(len(block.payload) for block in blocks) / len(frames),
+        _quickest_s(encode) / len(frames) * 1e6,
+        _quickest_s(decode) / len(frames) * 1e6,
+    )
+
+
+def _quickest_s(run: Callable[[], None]) -> float:
+    def once() -> float:
+        began_s = time.process_time()
+        run()
+        return time.process_time() - began_s
+
+    return min(once() for _ in range(ROUNDS))
+
+
 async def record_fast(load: Load, folder: Path) -> tuple[Sizes, list[str]]:
     """Record as fast as it goes, with the service."""
     tape = folder / "load.ndjson.gz"
@@ -127,8 +217,17 @@ async def record_fast(load: Load, folder: Path) -> tuple[Sizes, list[str]]:
 
 
 async def record_paced(load: Load, folder: Path) -> tuple[Sizes, list[str]]:
-    """Write in batches of exactly so many rows, as in a quiet hour."""
-    frames = load.frames_received()
+    """Write in batches of exactly BATCH_ROWS rows, as in a quiet hour."""
+    return await write_paced(load.frames_received(), folder)
+
+
+async def record_paced_today(load: Load, folder: Path) -> tuple[Sizes, list[str]]:
+    """The same with `clock` and `sending_ts_ms`."""
+    return await write_paced(list(add_members(load.frames_received())), folder)
+
+
+async def write_paced(frames: Sequence[ReceivedFrame], folder: Path) -> tuple[Sizes, list[str]]:
+    """Write frames with the service's own function."""
     async with open_database(folder / "data") as database:
         async with open_connection(database.url) as connection:
             await apply_schema(connection)
@@ -189,7 +288,20 @@ def _each(total_bytes: int, count: int) -> float | None:
     return total_bytes / count if count else None
 
 
-def print_sizes(title: str, sizes: Sizes) -> None:
+def print_blocks(title: str, frames: Sequence[ReceivedFrame]) -> None:
+    """The raw blocks of one case, without the members that frames have today and with them."""
+    click.echo(f"{title}, raw blocks in memory: {len(frames):,} frames")
+    for what, of_a_kind, bytes_max in (
+        ("as recorded", frames, FRAME_BYTES_MAX),
+        ("with clock and sending time", list(add_members(frames)), TODAY_BYTES_MAX),
+    ):
+        for frames_each in BLOCK_FRAMES:
+            cost = measure_blocks(of_a_kind, frames_each)
+            _print_line(f"{what}, {frames_each:,} a block", cost.frame_bytes, bytes_max)
+            click.echo(f"    encode {cost.encode_us:.2f} µs, decode {cost.decode_us:.2f} µs a frame")
+
+
+def print_sizes(title: str, sizes: Sizes, frame_bytes_max: int) -> None:
     """One case."""
     click.echo(
         f"{title}: {sizes.deltas:,} deltas, {sizes.frames:,} frames, {sizes.frames_a_batch:.0f} a batch"
@@ -199,7 +311,7 @@ def print_sizes(title: str, sizes: Sizes) -> None:
     _print_line("  index by market and time", sizes.delta_btree)
     _print_line("  two block range indexes", sizes.delta_brin)
     _print_line("  of it empty partitions", sizes.delta_empty)
-    _print_line("a frame in raw blocks", sizes.raw, FRAME_BYTES_MAX)
+    _print_line("a frame in raw blocks", sizes.raw, frame_bytes_max)
     _print_line("a frame in the ledger", sizes.ledger)
     _print_line("a trade with index", sizes.trade)
     _print_line("a snapshot with indexes", sizes.snapshot)
@@ -207,12 +319,12 @@ def print_sizes(title: str, sizes: Sizes) -> None:
 
 def _print_line(what: str, bytes_each: float | None, bytes_max: int | None = None) -> None:
     if bytes_each is None:
-        click.echo(f"  {what:<26} {'none':>8}")
+        click.echo(f"  {what:<42} {'none':>8}")
         return
     verdict = ""
     if bytes_max is not None:
         verdict = f"  limit {bytes_max:>3}  {'ok' if bytes_each <= bytes_max else 'OVER'}"
-    click.echo(f"  {what:<26} {bytes_each:>8.1f}{verdict}")
+    click.echo(f"  {what:<42} {bytes_each:>8.1f}{verdict}")
 
 
 @click.command(help=__doc__.split("\n\n")[0].strip() if __doc__ else None)
@@ -226,21 +338,34 @@ def _print_line(what: str, bytes_each: float | None, bytes_max: int | None = Non
 @click.option("--stagger", type=click.FloatRange(0, 86_400), default=60.0, show_default=True,
               help="Seconds over which the copies of tapes begin.")  # fmt: skip
 @click.option("--paced", is_flag=True, help="Also in batches of exactly RL_BATCH_SIZE rows.")
+@click.option("--blocks", is_flag=True, help="Raw blocks in memory alone, without PostgreSQL.")
 def main(
-    tapes: tuple[Path, ...], markets: int, frames: int, rate: float, stagger: float, paced: bool
+    tapes: tuple[Path, ...],
+    markets: int,
+    frames: int,
+    rate: float,
+    stagger: float,
+    paced: bool,
+    blocks: bool,
 ) -> None:
     """Measure the cases one after the other."""
     copies = math.ceil(markets / max(1, len(tapes)))
     one = Load(tapes[:1], 1, 0.0, 1, rate, frames)
     many = Load(tapes, copies, stagger, markets, rate, frames)
     losses: list[str] = []
+    cases = [("full speed", record_fast, FRAME_BYTES_MAX)]
+    if paced:
+        cases += [
+            ("paced", record_paced, FRAME_BYTES_MAX),
+            ("paced, with clock and sending time", record_paced_today, TODAY_BYTES_MAX),
+        ]
     for name, load in (("one market", one), (f"{markets} markets", many)):
-        for how, record in (("full speed", record_fast), ("paced", record_paced)):
-            if record is record_fast or paced:
-                with temporary_folder() as folder:
-                    sizes, lost = trio.run(record, load, folder)
-                print_sizes(f"{name}, {how}", sizes)
-                losses += lost
+        print_blocks(name, load.frames_received())
+        for how, record, frame_bytes_max in [] if blocks else cases:
+            with temporary_folder() as folder:
+                sizes, lost = trio.run(record, load, folder)
+            print_sizes(f"{name}, {how}", sizes, frame_bytes_max)
+            losses += lost
     finish(losses)
 
 

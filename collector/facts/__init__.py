@@ -9,6 +9,7 @@ Live recording, reading back and the tests use the same code: the same frames al
 - `_sequence`: the counter of one subscription. `_order_book`: the book of one market.
 - `_tracker`: frames to facts, for one connection. `_market_state`: one market of it. `_downsampling`: fewer
   rows that still fold to the true book.
+- `_stream`: what a session's stream holds besides its frames.
 """
 
 from collector.facts._causes import Cause
@@ -31,6 +32,7 @@ from collector.facts._facts import (
 from collector.facts._market_state import MarketState
 from collector.facts._order_book import asks_of, digest_levels
 from collector.facts._sequence import SequenceChain
+from collector.facts._stream import NoteKind, StreamNote
 from collector.facts._tracker import FeedTracker
 
 __all__ = [
@@ -45,11 +47,13 @@ __all__ = [
     "FrameCounts",
     "GapFact",
     "MarketState",
+    "NoteKind",
     "ReceivedFrame",
     "RejectFact",
     "ReplyFact",
     "SequenceChain",
     "SnapshotFact",
+    "StreamNote",
     "Thinner",
     "TradeFact",
     "asks_of",

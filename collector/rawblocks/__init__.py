@@ -1,10 +1,11 @@
 """
-Raw blocks: runs of frames, verbatim, compressed and checksummed.
+Raw blocks: runs of a session's stream, frames and notes, verbatim, compressed and checksummed.
 
 Pure. Does not know PostgreSQL. Reads no clock. Starts no task.
 
-- `_block`: frames to a block and back. `_elision`: leaves out numbers that follow from earlier ones.
-- `_dictionary`: the names of a session's markets, for the compressor.
+- `_block`: frames and notes to a block and back. `_elision`: shortens the text of frames, and restores it.
+- `_dictionary`: the names of a session's markets, for the compressor. `_primer`: the grammar of frames, for
+  the compressor too.
 """
 
 from collector.rawblocks._block import DamagedBlock, RawBlock, checksum_of, decode_block, encode_block

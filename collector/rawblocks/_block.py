@@ -1,49 +1,42 @@
 """
-Raw blocks: runs of frames, verbatim, compressed and checksummed. Pure.
+Raw blocks: runs of a session's stream, verbatim, compressed and checksummed. Pure.
 
-A block of format 1 is zstd, primed with a session's lexicon and the text below, over MessagePack of three
-things: the differences of the receive times (the first one from zero), the lengths in bytes of the frames as
-`prediction` shortens them, and their UTF-8 bytes one after the other. See docs/recording-format.md.
+A block of format 2 is zstd, primed with a session's dictionary and the primer of `_primer`, over a
+MessagePack array of three things: the frames as `_elision` shortens them, their receive times, and the notes.
+See docs/recording-format.md.
 """
 
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate, pairwise
-from typing import Final
+from itertools import accumulate, count
+from typing import Annotated, Final
 
 import msgspec
 import zstandard
 from attrs import frozen
 
 from collector.errors import CollectorError
-from collector.facts import ReceivedFrame
+from collector.facts import NoteKind, ReceivedFrame, StreamNote
 from collector.rawblocks._dictionary import Lexicon
-from collector.rawblocks._elision import abridge, restore
+from collector.rawblocks._elision import Abridged, abridge, differences_of, restore
+from collector.rawblocks._primer import PRIMER
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 LEVEL: Final = 6
-"""Measured by bench/storage.py: level 9 saves under 0.3 bytes a frame more and takes twice the time."""
+"""
+In blocks of 100 frames, level 9 saves 0.04 to 0.7 bytes a frame, and encoding takes 1.4 times as long.
+Level 1 adds 1.2 to 1.7 bytes, and takes 0.8 times as long.
+"""
 CHECKSUM_BYTES: Final = 8
 BLOCK_BYTES_MAX: Final = 2**30
+"""Maximum size of a block before compression."""
+COMPRESSION_RATIO_MAX: Final = 2**15
+"""
+Upper bound of what zstd reaches: 128 KiB of one repeated byte take 4 bytes.
 
-# Small blocks are mostly the frames' grammar; priming the compressor with it saves 2 bytes a frame in blocks
-# of a hundred and 14 in blocks of ten. Part of the format: blocks can't be read without it.
-_PRIMER: Final = (
-    b'{"type":"subscribed","id":1,"msg":{"channel":"orderbook_delta","sid":1}}\n'
-    b'{"type":"orderbook_snapshot","sid":1,"seq":1,"msg":{"market_ticker":"KX","market_id":"-4000-8000-",'
-    b'"yes_dollars_fp":[["0.0100","100.00"],["0.0200","50.00"]],"no_dollars_fp":[["0.0100","100.00"]]}}\n'
-    b'{"type":"trade","sid":2,"seq":1,"msg":{"trade_id":"-4000-8000-","market_ticker":"KX-26",'
-    b'"yes_price_dollars":"0.5000","no_price_dollars":"0.5000","count_fp":"10.00","taker_side":"yes",'
-    b'"taker_outcome_side":"yes","taker_book_side":"bid","is_block_trade":false,"ts":1786400000,'
-    b'"ts_ms":1786400000000}}\n'
-    b'{"type":"orderbook_delta","sid":1,"seq":100,"msg":{"market_ticker":"KX-26","market_id":"-4000-8000-",'
-    b'"price_dollars":"0.4500","delta_fp":"-100.00","side":"no","ts":"2026-08-11T01:15:15.500000Z",'
-    b'"ts_ms":1786400000000}}\n'
-    b'{"type":"orderbook_delta","sid":1,"seq":1000,"msg":{"market_ticker":"KX-26","market_id":"-4000-8000-",'
-    b'"price_dollars":"0.5500","delta_fp":"50.00","side":"yes","ts":"2026-08-11T01:15:15.500000Z",'
-    b'"ts_ms":1786400000000}}'
-)
+A payload that declares a larger content than this allows is damaged, and no memory is allocated for it.
+"""
 
 
 class DamagedBlock(CollectorError):  # noqa: N818 - names the thing
@@ -52,7 +45,7 @@ class DamagedBlock(CollectorError):  # noqa: N818 - names the thing
 
 @frozen
 class RawBlock:
-    """A compressed run of frames: one row of `rl_raw_blocks`. `lexicon_number` is 0 without a dictionary."""
+    """A compressed run of a stream, a row of `rl_raw_blocks`. `lexicon_number` is 0 without a dictionary."""
 
     first_received_us: int
     last_received_us: int
@@ -64,23 +57,67 @@ class RawBlock:
     payload: bytes
 
 
-def encode_block(frames: Sequence[ReceivedFrame], lexicon: Lexicon = Lexicon()) -> RawBlock:  # noqa: B008
-    """Compress frames whose numbers follow each other. At least one."""
-    first, last = frames[0], frames[-1]
-    assert last.number - first.number + 1 == len(frames), "frame numbers must follow each other"
-    times_us = [frame.received_us for frame in frames]
-    texts = [text.encode() for text in abridge(frame.text for frame in frames)]
-    content = (
-        [times_us[0], *(later - earlier for earlier, later in pairwise(times_us))],
-        [len(text) for text in texts],
-        b"".join(texts),
+@frozen
+class BlockContent:
+    """What a block holds: frames whose numbers follow each other, and the notes around and between them."""
+
+    frames: tuple[ReceivedFrame, ...]
+    notes: tuple[StreamNote, ...]
+
+
+class _Note(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """A note as it is stored."""
+
+    kind: NoteKind
+    frames_since: Annotated[int, msgspec.Meta(ge=0)]
+    """Number of frames of the block since the note before it; since the start of the block for the first."""
+    noted_us: int
+    """Difference from the note before it; from zero for the first."""
+    content: str
+
+
+class _Content(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """A block before compression."""
+
+    frames: Abridged
+    received_us: list[int]
+    """Difference from the frame before; from zero for the first."""
+    notes: list[_Note]
+
+
+_decoder = msgspec.msgpack.Decoder(_Content)
+
+
+def encode_block(
+    first_frame: int,
+    frames: Sequence[ReceivedFrame],
+    notes: Sequence[StreamNote] = (),
+    lexicon: Lexicon = Lexicon(),  # noqa: B008 - frozen
+) -> RawBlock:
+    """
+    Compress a run of a session's stream: frames, notes or both.
+
+    `first_frame` is the number of the first frame; without frames, that of the session's next frame. Notes
+    are in the order of the stream.
+    """
+    last_frame = first_frame + len(frames) - 1
+    assert frames or notes, "a block holds at least one frame or note"
+    if frames:
+        numbers = (frames[0].number, frames[-1].number)
+        assert numbers == (first_frame, last_frame), "frame numbers must follow each other"
+    received_us = [frame.received_us for frame in frames]
+    abridged = abridge([frame.text for frame in frames], received_us)
+    content = msgspec.msgpack.encode(
+        _Content(abridged, differences_of(received_us), _pack_notes(notes, first_frame, last_frame))
     )
-    payload = _compressor(lexicon.content).compress(msgspec.msgpack.encode(content))
+    assert len(content) <= BLOCK_BYTES_MAX, "larger than decode_block accepts"
+    payload = _compressor(lexicon.content).compress(content)
+    times_us = received_us or [note.noted_us for note in notes]
     return RawBlock(
-        first_received_us=first.received_us,
-        last_received_us=last.received_us,
-        first_frame=first.number,
-        last_frame=last.number,
+        first_received_us=times_us[0],
+        last_received_us=times_us[-1],
+        first_frame=first_frame,
+        last_frame=last_frame,
         format=FORMAT,
         lexicon_number=lexicon.number,
         checksum=checksum_of(payload),
@@ -88,30 +125,56 @@ def encode_block(frames: Sequence[ReceivedFrame], lexicon: Lexicon = Lexicon()) 
     )
 
 
-def decode_block(first_frame: int, payload: bytes, lexicon_content: bytes = b"") -> list[ReceivedFrame]:
-    """The frames of a block, verbatim. Raises DamagedBlock."""
+def decode_block(first_frame: int, payload: bytes, lexicon_content: bytes = b"") -> BlockContent:
+    """The frames and notes of a block, verbatim. Raises DamagedBlock and nothing else."""
     try:
-        content = _decompressor(lexicon_content).decompress(payload, max_output_size=BLOCK_BYTES_MAX)
-        differences_us, lengths, joined = msgspec.msgpack.decode(
-            content, type=tuple[list[int], list[int], bytes]
-        )
-        ends = list(accumulate(lengths))
-        if len(differences_us) != len(lengths) or (ends[-1] if ends else 0) != len(joined):
-            raise DamagedBlock("lengths do not add up")
-        abridged = (joined[end - length : end].decode() for end, length in zip(ends, lengths, strict=True))
-        texts = list(restore(abridged))
+        content = _decoder.decode(_decompress(payload, lexicon_content))
+        received_us = list(accumulate(content.received_us))
+        texts = restore(content.frames, received_us)
     except (zstandard.ZstdError, msgspec.MsgspecError, ValueError) as error:
         raise DamagedBlock(str(error)) from error
-    stamped = zip(accumulate(differences_us), texts, strict=True)
-    return [
-        ReceivedFrame(number, received_us, text)
-        for number, (received_us, text) in enumerate(stamped, first_frame)
-    ]
+    frames = tuple(map(ReceivedFrame, count(first_frame), received_us, texts))
+    notes = _unpack_notes(content.notes, first_frame, first_frame + len(frames) - 1)
+    if not frames and not notes:
+        raise DamagedBlock("neither frames nor notes")
+    return BlockContent(frames, notes)
+
+
+def _pack_notes(notes: Sequence[StreamNote], first_frame: int, last_frame: int) -> list[_Note]:
+    packed: list[_Note] = []
+    after_frame, noted_us = first_frame - 1, 0
+    for note in notes:
+        assert after_frame <= note.after_frame <= last_frame, "a note is outside the block or out of order"
+        packed.append(
+            _Note(note.kind, note.after_frame - after_frame, note.noted_us - noted_us, note.content)
+        )
+        after_frame, noted_us = note.after_frame, note.noted_us
+    return packed
+
+
+def _unpack_notes(packed: Sequence[_Note], first_frame: int, last_frame: int) -> tuple[StreamNote, ...]:
+    notes: list[StreamNote] = []
+    after_frame, noted_us = first_frame - 1, 0
+    for note in packed:
+        after_frame += note.frames_since
+        noted_us += note.noted_us
+        notes.append(StreamNote(note.kind, after_frame, noted_us, note.content))
+    if after_frame > last_frame:
+        raise DamagedBlock(f"a note follows frame {after_frame}, and the block ends with frame {last_frame}")
+    return tuple(notes)
+
+
+def _decompress(payload: bytes, lexicon_content: bytes) -> bytes:
+    """The size that the payload declares is allocated at once, so it is checked first."""
+    size = zstandard.get_frame_parameters(payload).content_size
+    if size > min(BLOCK_BYTES_MAX, len(payload) * COMPRESSION_RATIO_MAX):
+        raise ValueError(f"{len(payload)} bytes can't hold the declared size, {size} bytes")
+    return _decompressor(lexicon_content).decompress(payload, allow_extra_data=False)
 
 
 @lru_cache(maxsize=16)
 def _compressor(lexicon_content: bytes) -> zstandard.ZstdCompressor:
-    """A compressor primed with a lexicon. Kept, since priming takes longer than a block."""
+    """A compressor primed with a dictionary. Kept, since priming takes longer than a block."""
     dictionary = _dictionary(lexicon_content)
     dictionary.precompute_compress(level=LEVEL)  # pyright: ignore[reportUnknownMemberType] - returns nothing
     return zstandard.ZstdCompressor(level=LEVEL, dict_data=dictionary)
@@ -124,7 +187,7 @@ def _decompressor(lexicon_content: bytes) -> zstandard.ZstdDecompressor:
 
 def _dictionary(lexicon_content: bytes) -> zstandard.ZstdCompressionDict:
     # The grammar comes last, because what is near is cheapest to refer to.
-    return zstandard.ZstdCompressionDict(lexicon_content + _PRIMER, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    return zstandard.ZstdCompressionDict(lexicon_content + PRIMER, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
 
 
 def checksum_of(payload: bytes) -> bytes:

@@ -139,13 +139,13 @@ class RecordedBatch:
         if checksum_of(payload) != checksum or checksum != self.row["checksum"]:
             raise NotProven(f"batch {number}: checksums of raw block and ledger do not agree")
         try:
-            frames = decode_block(self.first_frame, payload, self.row["content"] or b"")
+            frames = decode_block(self.first_frame, payload, self.row["content"] or b"").frames
         except DamagedBlock as error:
             raise NotProven(f"batch {number}: the raw block can't be read: {error}") from error
         last_frame = frames[-1].number if frames else self.first_frame - 1
         if not frames or last_frame != self.last_frame or self.row["block_last_frame"] != self.last_frame:
             raise NotProven(f"batch {number}: the raw block ends with frame {last_frame}")
-        return frames
+        return list(frames)
 
 
 async def fetch_sessions(connection: TrioConnection, session_id: int | None) -> list[RecordedSession]:

@@ -177,7 +177,7 @@ async def test_raw_block_and_ledger_tell_the_whole_batch(database_url: str) -> N
     ((first, payload, checksum),) = rows(
         database_url, "SELECT first_frame, payload, checksum FROM rl_raw_blocks"
     )
-    assert decode_block(first, payload) == list(frames.frames)
+    assert decode_block(first, payload).frames == frames.frames
     assert checksum == checksum_of(payload)
     assert rows(
         database_url,

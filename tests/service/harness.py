@@ -146,7 +146,7 @@ def raw_frames(url: str) -> dict[int, list[str]]:
     ):
         texts = frames.setdefault(session_id, [])
         assert first == len(texts) + 1
-        texts.extend(frame.text for frame in decode_block(first, payload, lexicon or b""))
+        texts.extend(frame.text for frame in decode_block(first, payload, lexicon or b"").frames)
     return frames
 
 
