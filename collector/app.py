@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import trio
 
 from collector import __version__
-from collector.clock import WallClock, system_clock
+from collector.clock import Clocks, WallClock, system_clock
 from collector.config import Settings
 from collector.database import PostgresSession
 from collector.exchange import Signer, load_private_key, open_transport
@@ -265,7 +265,7 @@ def _session_context(
             open_transport,
             settings.ws_url,
             lambda: signer.headers("GET", path, state.clock() // 1000),
-            state.clock,
+            Clocks(state.clock),
         ),
         open_store=partial(PostgresSession, open_connection=connect_store),
         spool=spool,

@@ -361,11 +361,12 @@ def test_environment_is_read_in_one_place() -> None:
     assert readers == {"config.py"}
 
 
-def test_wall_clock_is_read_in_one_place() -> None:
-    """Whoever needs the time is given a clock."""
+def test_clocks_are_read_in_one_place() -> None:
+    """A module that needs the time is given a clock; Trio's clock is for waiting and for deadlines."""
     for path in MODULES:
+        assert not calls_of(path) & {"datetime.now", "datetime.utcnow", "datetime.today", "date.today"}, path
         if path.name != "clock.py":
-            assert not calls_of(path) & {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow"}, path
+            assert "time" not in {module for module, _ in imports_of(path)}, path
 
 
 def test_the_map_of_packages_is_complete() -> None:

@@ -8,8 +8,13 @@ life. Nothing of WebSockets shows through, so that another transport can take th
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeAlias
 
+from collector.clock import ClockStep
+
 StampedText: TypeAlias = tuple[int, str]
-"""Receive time in microseconds since 1970 UTC, and the text of one frame."""
+"""
+Receive time in microseconds since 1970 UTC, and the text of one frame. Within a connection receive times
+never decrease; frames that were read together may share one.
+"""
 SIMULATED_HEADER: Final = b"x-simulated-exchange"
 """By this header of its answer to the handshake our simulator says what it is; the exchange sends none."""
 
@@ -38,6 +43,15 @@ class Transport(Protocol):
     def take_nowait(self) -> Sequence[StampedText]:
         """What has arrived and was not handed out yet; may be nothing."""
         ...
+
+    def take_clock_steps(self) -> Sequence[ClockStep]:
+        """
+        Steps of the wall clock that this connection has noticed since the last call, in order; may be none.
+
+        Receive times do not step with the wall clock: see `ReceiveClock`. A bounded number of steps is kept
+        until they are taken.
+        """
+        return ()
 
     async def send(self, text: str) -> None:
         """Send one command. Raises FeedLost when the connection is gone."""

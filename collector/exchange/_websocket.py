@@ -6,6 +6,11 @@ library as they come, stamps them, and puts them into a bounded memory channel, 
 and pings are answered whatever the session is busy with. Only when the channel is full the reader waits, and
 with it the exchange, which says so by error 25.
 
+The stream under the library reads the clocks once for each read of the socket. A frame gets the receive time
+of the newest read. This is never before its last byte arrived, and it leaves out the time that the library
+needed for the frames before it. Pings are read too, so a step of the wall clock is noticed within 10 s while
+there are no frames.
+
 What the library needs to be told (found by trying, see docs/decisions): its connect timeout does not protect
 against a silent peer, so the whole handshake stands under a scope of ours; sizes and timeouts are passed
 explicitly; it does not tell of pings, so the stream under it notes every arrival of bytes.
@@ -31,7 +36,7 @@ from trio_websocket import (
 from typing_extensions import override
 from wsproto.utilities import LocalProtocolError
 
-from collector.clock import WallClock
+from collector.clock import Clocks, ClockStep, ReceiveClock
 from collector.errors import FeedError, FeedLost, FeedRefused, translated_errors
 from collector.exchange._transport import SIMULATED_HEADER, StampedText, Transport
 
@@ -50,6 +55,8 @@ BATCH_FRAMES_MAX = 1000
 """What the next task folds in one step: under 10 ms at less than 10 µs a frame."""
 GATHER_S = 0.002
 """Least time between two batches: switching tasks costs more than the work on one frame."""
+CLOCK_STEPS_MAX = 100
+"""Maximum number of clock steps that wait to be taken. The sizes of later ones are added to the newest."""
 REFUSAL_TEXT_MAX = 300
 TOO_MANY_REQUESTS_S = 5.0
 """The exchange sends no Retry-After; its token buckets refill within three seconds."""
@@ -57,7 +64,7 @@ TOO_MANY_REQUESTS_S = 5.0
 
 @asynccontextmanager
 async def open_websocket(
-    url: str, sign: Callable[[], Mapping[str, str]], clock: WallClock
+    url: str, sign: Callable[[], Mapping[str, str]], clocks: Clocks
 ) -> AsyncGenerator["WebSocketTransport"]:
     """
     Connect, and close in the end, both in bounded time.
@@ -66,12 +73,12 @@ async def open_websocket(
     """
     is_closing = False
     with trio.fail_after(CONNECT_S_MAX) as connecting:
-        stream = ObservedStream(await _open_stream(url))
+        stream = ObservedStream(await _open_stream(url), clocks)
         try:
             async with trio.open_nursery() as nursery:
                 connection = await _shake_hands(nursery, stream, url, sign())
                 connecting.deadline = float("inf")
-                transport = WebSocketTransport(connection, stream, clock)
+                transport = WebSocketTransport(connection, stream)
                 nursery.start_soon(transport.read, name="reader")
                 try:
                     yield transport
@@ -92,7 +99,7 @@ async def open_websocket(
 
 @asynccontextmanager
 async def open_transport(
-    url: str, sign: Callable[[], Mapping[str, str]], clock: WallClock
+    url: str, sign: Callable[[], Mapping[str, str]], clocks: Clocks
 ) -> AsyncGenerator["WebSocketTransport"]:
     """
     `open_websocket` with the network's and the library's errors turned into FeedError.
@@ -102,7 +109,7 @@ async def open_transport(
         FeedLost: anything else that ends a connection, also out of the body.
     """
     with translated_errors(_feed_error):
-        async with open_websocket(url, sign, clock) as transport:
+        async with open_websocket(url, sign, clocks) as transport:
             yield transport
 
 
@@ -111,8 +118,17 @@ class ObservedStream(trio.abc.Stream):
     """A byte stream that notes when bytes last came in, and that no more will come."""
 
     _stream: trio.abc.Stream
+    _clocks: Clocks
     last_activity_s: float = float("-inf")
+    received_us: int = field(init=False)
+    """Receive time of the bytes that were read last."""
     ended: trio.Event = field(factory=trio.Event)
+    _receive_clock: ReceiveClock = field(init=False)
+    _clock_steps: list[ClockStep] = field(factory=list[ClockStep], init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.received_us = self._clocks.wall()
+        self._receive_clock = ReceiveClock(self.received_us, self._clocks.steady())
 
     @override
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
@@ -123,6 +139,7 @@ class ObservedStream(trio.abc.Stream):
             raise
         if data:
             self.last_activity_s = trio.current_time()
+            self._read_clocks()
         else:
             self.ended.set()
         return data
@@ -139,14 +156,27 @@ class ObservedStream(trio.abc.Stream):
     async def aclose(self) -> None:
         await self._stream.aclose()
 
+    def take_clock_steps(self) -> list[ClockStep]:
+        """Steps of the wall clock that reads have shown since the last call."""
+        steps, self._clock_steps = self._clock_steps, []
+        return steps
+
+    def _read_clocks(self) -> None:
+        # A process that is stopped just between the two readings shows two steps that add up to nothing.
+        self.received_us, step = self._receive_clock.stamp(self._clocks.wall(), self._clocks.steady())
+        if step is None:
+            return
+        if len(self._clock_steps) == CLOCK_STEPS_MAX:
+            step = ClockStep(step.at_us, self._clock_steps.pop().size_us + step.size_us)
+        self._clock_steps.append(step)
+
 
 class WebSocketTransport(Transport):
     """A Transport on an open WebSocket connection."""
 
-    def __init__(self, connection: WebSocketConnection, stream: ObservedStream, clock: WallClock) -> None:
+    def __init__(self, connection: WebSocketConnection, stream: ObservedStream) -> None:
         self._connection = connection
         self._stream = stream
-        self._clock = clock
         self._frames_out, self._frames_in = trio.open_memory_channel[StampedText](ARRIVED_FRAMES_MAX)
         self._taken_s = float("-inf")
 
@@ -171,7 +201,7 @@ class WebSocketTransport(Transport):
                 if isinstance(message, bytes):
                     # The exchange sends text only; whatever this is, it is kept and rejected.
                     message = message.decode(errors="backslashreplace")
-                stamped = (self._clock(), message)
+                stamped = (self._stream.received_us, message)
                 try:
                     self._frames_out.send_nowait(stamped)
                 except trio.WouldBlock:
@@ -200,6 +230,10 @@ class WebSocketTransport(Transport):
             except (trio.WouldBlock, trio.EndOfChannel):
                 break
         return batch
+
+    @override
+    def take_clock_steps(self) -> list[ClockStep]:
+        return self._stream.take_clock_steps()
 
     @override
     async def send(self, text: str) -> None:

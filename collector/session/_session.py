@@ -379,16 +379,18 @@ class _Session:
         feed_scope.cancel(reason="the service stops")
 
     def _close(self, error: FeedError | None, *, is_orderly: bool) -> None:
+        # The wall clock may have been set back: a session does not end before its last frame.
+        ended_us = max(self.context.clock(), self.stats.last_message_us or 0)
         if is_orderly and error is None:
             reason = (
                 "recorder stopped, with frames still to come" if self._is_cut_short else "recorder stopped"
             )
-            ending = SessionEnding(self.context.clock(), "closed", reason, None)
+            ending = SessionEnding(ended_us, "closed", reason, None)
         elif error is None:
-            ending = SessionEnding(self.context.clock(), "error", "recorder failed", None)
+            ending = SessionEnding(ended_us, "error", "recorder failed", None)
         else:
             close_code = error.close_code if isinstance(error, FeedLost) else None
-            ending = SessionEnding(self.context.clock(), "error", str(error), close_code)
+            ending = SessionEnding(ended_us, "error", str(error), close_code)
         self.backlog.close(ending, self.thinner.finish())
         self.stats.status = ending.status
         self.stats.ended_us = ending.ended_us

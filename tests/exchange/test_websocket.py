@@ -2,17 +2,22 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from itertools import cycle
 
 import pytest
 import trio
+import trio.testing
+from attrs import define
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Ping, RejectConnection, Request, TextMessage
 
+from collector.clock import Clocks, ClockStep
 from collector.errors import FeedLost, FeedRefused, MarketLimitExceeded
 from collector.exchange import Transport, open_transport
 from collector.exchange import _websocket as websocket
 
 TEST_S_MAX = 10
+S = 1_000_000
 Peer = Callable[[trio.SocketStream, WSConnection], Awaitable[None]]
 
 
@@ -33,8 +38,25 @@ async def peer(behave: Peer) -> AsyncGenerator[str]:
             nursery.cancel_scope.cancel()
 
 
-def connect(url: str) -> AbstractAsyncContextManager[Transport]:
-    return open_transport(url, lambda: {"KALSHI-ACCESS-KEY": "key"}, lambda: 7)
+STANDING = Clocks(wall=lambda: 7, steady=lambda: 0)
+"""Clocks that never advance."""
+
+
+def connect(url: str, clocks: Clocks = STANDING) -> AbstractAsyncContextManager[Transport]:
+    return open_transport(url, lambda: {"KALSHI-ACCESS-KEY": "key"}, clocks)
+
+
+@define
+class SetClock:
+    """Trio's clock, as a wall clock that can be set and as a steady clock that can't."""
+
+    set_by_us: int = 0
+
+    def clocks(self) -> Clocks:
+        return Clocks(wall=lambda: self.steady_us() + self.set_by_us, steady=self.steady_us)
+
+    def steady_us(self) -> int:
+        return round(trio.current_time() * S)
 
 
 async def shake_hands(stream: trio.SocketStream, ws: WSConnection) -> None:
@@ -64,6 +86,94 @@ async def test_frames_are_stamped_and_handed_out_before_the_loss() -> None:
                 texts += await transport.receive()
     assert texts == [(7, f"frame {n}") for n in range(3000)]
     assert caught.value.close_code == 1001
+
+
+async def test_receive_times_when_the_wall_clock_is_set_back() -> None:
+    """They continue as if nothing had happened; the step is reported once, with its size."""
+    send_now = trio.Event()
+
+    async def behave(stream: trio.SocketStream, ws: WSConnection) -> None:
+        await shake_hands(stream, ws)
+        for n in range(10):
+            await stream.send_all(ws.send(TextMessage(f"before {n}")))
+        await send_now.wait()
+        for n in range(10):
+            await stream.send_all(ws.send(TextMessage(f"after {n}")))
+        await stream.receive_some()
+
+    clock = SetClock()
+    began_us = clock.steady_us()
+    async with peer(behave) as url, connect(url, clock.clocks()) as transport:
+        texts = [*await transport.receive()]
+        while len(texts) < 10:
+            texts += await transport.receive()
+        assert transport.take_clock_steps() == []
+        clock.set_by_us = -60 * S
+        send_now.set()
+        while len(texts) < 20:
+            texts += await transport.receive()
+        ended_us = clock.steady_us()
+        (step,) = transport.take_clock_steps()
+        assert transport.take_clock_steps() == []
+
+    times_us = [us for us, _ in texts]
+    assert times_us == sorted(times_us)
+    assert began_us <= times_us[0] < times_us[10] <= ended_us
+    assert times_us[9] <= step.at_us <= times_us[10]
+    assert abs(step.size_us + 60 * S) < S / 10
+
+
+async def test_a_ping_shows_that_the_clock_was_set() -> None:
+    """In hours without a frame the clocks are still read."""
+    ping_now = trio.Event()
+
+    async def behave(stream: trio.SocketStream, ws: WSConnection) -> None:
+        await shake_hands(stream, ws)
+        await ping_now.wait()
+        await stream.send_all(ws.send(Ping(b"heartbeat")))
+        await stream.receive_some()
+
+    clock = SetClock()
+    async with peer(behave) as url, connect(url, clock.clocks()) as transport:
+        clock.set_by_us = 3600 * S
+        ping_now.set()
+        while not (steps := transport.take_clock_steps()):
+            await trio.sleep(0.001)
+    (step,) = steps
+    assert abs(step.size_us - 3600 * S) < S / 10
+
+
+async def test_frames_that_were_read_together_share_a_receive_time() -> None:
+    """The clocks are read once for each read of the socket, not for each frame."""
+    readings = iter(range(10_000_000))
+
+    async def behave(stream: trio.SocketStream, ws: WSConnection) -> None:
+        await shake_hands(stream, ws)
+        await stream.send_all(b"".join(ws.send(TextMessage(f"frame {n}")) for n in range(1000)))
+        await stream.receive_some()
+
+    clocks = Clocks(wall=lambda: 7, steady=lambda: next(readings))
+    async with peer(behave) as url, connect(url, clocks) as transport:
+        texts = [*await transport.receive()]
+        while len(texts) < 1000:
+            texts += await transport.receive()
+        reads = next(readings)
+    assert len({us for us, _ in texts}) <= reads < 100
+
+
+async def test_clock_steps_that_nobody_takes_are_bounded() -> None:
+    """If more steps wait than may, the newest one is the sum of those that did not fit."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    sizes_us = cycle((3600 * S, 0, 60 * S))
+    stream = websocket.ObservedStream(ours, Clocks(wall=lambda: next(sizes_us), steady=lambda: 0))
+    for _ in range(3 * websocket.CLOCK_STEPS_MAX):
+        await theirs.send_all(b"x")
+        await stream.receive_some()
+    steps = stream.take_clock_steps()
+    assert len(steps) == websocket.CLOCK_STEPS_MAX
+    assert steps[:2] == [ClockStep(3600 * S, -3600 * S), ClockStep(3600 * S, 60 * S)]
+    assert sum(step.size_us for step in steps) == 0, "the clock shows the first of its times again"
+    assert stream.take_clock_steps() == []
 
 
 async def test_peer_that_accepts_and_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

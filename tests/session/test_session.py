@@ -83,9 +83,10 @@ class Bench:
     def __init__(self, *outcomes: FeedError | None) -> None:
         self.transports: list[HandMadeTransport] = []
         self.tries_s: list[float] = []
+        self.set_back_us = 0
         self._outcomes = list(outcomes)
         state = RecorderState(
-            clock=lambda: RECEIVED_US + int(trio.current_time() * 1e6),
+            clock=lambda: RECEIVED_US + int(trio.current_time() * 1e6) - self.set_back_us,
             environment="demo",
             code_version="1",
             sample_rate=1,
@@ -144,6 +145,24 @@ async def spooled_frames(disk: Disk) -> int:
         await journal.advance()
     assert isinstance(record, SessionEnding)
     return frames
+
+
+async def test_session_does_not_end_before_its_last_frame(autojump_clock: MockClock) -> None:
+    """The machine's clock is set back by an hour: the end of the session is the time of its last frame."""
+    bench = Bench()
+
+    async def send() -> None:
+        await trio.sleep(1)
+        bench.set_back_us = 3_600_000_000
+        bench.transports[0].arrive(snapshot_text("A", 1))
+        await trio.sleep(1)
+        bench.transports[0].put.close()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        await bench.run_one()
+    (session,) = bench.context.state.sessions
+    assert session.ended_us == session.last_message_us
 
 
 async def test_silence_ends_the_connection(autojump_clock: MockClock) -> None:
