@@ -13,6 +13,7 @@ from tests.service.harness import flow, query, record
 RECORDING = flow(
     markets=4,
     rate_per_s=1000,
+    speed=1.0,
     messages_max=1500,
     faults=("drop@200x1", "garble@400x1", "drop@700x1", "duplicate@300x1"),
 )
