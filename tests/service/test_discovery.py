@@ -1,11 +1,14 @@
 """Markets that are found, followed as they open and close, and what is recorded of that."""
 
+import json
+
 import attrs
 import trio
 
 from collector.config import Settings
 from collector.simulator import Simulator, SimulatorSettings, open_simulator
 from collector.simulator._markets import Market
+from tests import independent
 from tests.service.harness import (
     Service,
     assert_verified,
@@ -64,7 +67,7 @@ async def test_markets_are_followed_as_they_open_close_and_are_settled(database_
     In one session, without a hole for the others: a new one takes the place of one that closes, which stays
     until it is settled; its book is then unknown for good, and its record tells the settlement.
     """
-    async with open_simulator(attrs.evolve(FLOW, messages_max=1200)) as simulator:
+    async with open_simulator(FLOW) as simulator:
         market(simulator, 4).opened = market(simulator, 5).opened = False
         async with serve(discovering(simulator, database_url)) as service:
             await wait_for_exact(service, "SIM-0001", "SIM-0002", "SIM-0003")
@@ -75,7 +78,6 @@ async def test_markets_are_followed_as_they_open_close_and_are_settled(database_
             await wait_for_exact(service, "SIM-0002", "SIM-0003", "SIM-0005")
             while not query(database_url, "SELECT 1 FROM rl_markets WHERE record->>'status' = 'finalized'"):
                 await trio.sleep(0.05)
-            await simulator.wait_finished()
 
     sessions = query(database_url, "SELECT market_tickers, added_tickers, gaps FROM rl_orderbook_sessions")
     assert sessions == [(["SIM-0001", "SIM-0002", "SIM-0003", "SIM-0005"], ["SIM-0005"], 1)]
@@ -90,10 +92,12 @@ async def test_markets_are_followed_as_they_open_close_and_are_settled(database_
         ("SIM-0001", False, "unfollowed"),
         ("SIM-0002", True, None), ("SIM-0003", True, None), ("SIM-0005", True, None),
     ]  # fmt: skip
+    (frames,) = sent_frames(simulator)
+    sent = independent.fold(json.loads(frame) for frame in frames)
     books = last_books(database_url)
     for ticker in ("SIM-0002", "SIM-0003", "SIM-0005"):
-        depth = simulator.floor.markets[ticker].book.depth()
-        assert books[ticker] == (dict(depth.yes), dict(depth.no))
+        yes, no = (independent.as_integers(sent[ticker][side]) for side in ("yes", "no"))
+        assert books[ticker] == (yes, no)
     await assert_verified(database_url)
 
 
