@@ -49,7 +49,7 @@ from collector.protocol._messages import (
     TradeMessage,
     UnsubscribedReply,
 )
-from collector.protocol._times import parse_rfc3339_ms
+from collector.protocol._times import format_second, parse_rfc3339_ms
 from collector.protocol._units import (
     PRICE_E4_MAX,
     Side,
@@ -103,6 +103,7 @@ __all__ = [
     "format_contracts",
     "format_dollars",
     "format_fixed",
+    "format_second",
     "guess_market_ticker",
     "guess_sid",
     "parse_rfc3339_ms",

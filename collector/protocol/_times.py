@@ -37,6 +37,26 @@ def _days_since_1970(year: int, month: int, day: int) -> int:
     return 365 * year_of_march + leap_days + day_of_year - 719_468
 
 
+def format_second(second: int) -> str:
+    """`2026-08-11T01:15:15` of seconds since 1970 UTC: what parse_rfc3339_ms reads, without the zone."""
+    days, second_of_day = divmod(second, 86_400)
+    year, month, day = _date_of(days)
+    minute_of_day, second_of_minute = divmod(second_of_day, 60)
+    hour, minute = divmod(minute_of_day, 60)
+    return f"{year}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second_of_minute:02d}"
+
+
+def _date_of(days: int) -> tuple[int, int, int]:
+    """The inverse of `_days_since_1970`: year, month, day."""
+    era, day_of_era = divmod(days + 719_468, 146_097)
+    year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
+    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    month_from_march = (5 * day_of_year + 2) // 153
+    day = day_of_year - (153 * month_from_march + 2) // 5 + 1
+    month = month_from_march + 3 if month_from_march < 10 else month_from_march - 9
+    return 400 * era + year_of_era + (month <= 2), month, day
+
+
 def bounded_ms(timestamp_ms: int) -> int:
     """The same time. Raises MalformedFrame when no calendar has it."""
     if timestamp_ms > TIMESTAMP_MS_MAX:

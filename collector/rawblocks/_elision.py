@@ -28,7 +28,7 @@ from typing import Final
 import msgspec
 
 from collector.errors import MalformedFrame
-from collector.protocol import parse_rfc3339_ms
+from collector.protocol import format_second, parse_rfc3339_ms
 
 SEQUENCE: Final = "\x01"
 TIME: Final = "\x02"
@@ -243,19 +243,4 @@ def _write_second(digits: str) -> str:
     """`2026-08-11T01:15:15` of seconds since 1970 UTC, ten digits. Raises ValueError for anything else."""
     if not _SECOND.fullmatch(digits):
         raise ValueError(f"not a time: {digits} s")
-    days, second_of_day = divmod(int(digits), 86_400)
-    year, month, day = _date_of(days)
-    minute_of_day, second = divmod(second_of_day, 60)
-    hour, minute = divmod(minute_of_day, 60)
-    return f"{year}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}"
-
-
-def _date_of(days: int) -> tuple[int, int, int]:
-    """Year, month and day of a number of days since 1970, counted in years that begin in March."""
-    era, day_of_era = divmod(days + 719_468, 146_097)
-    year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
-    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
-    month_from_march = (5 * day_of_year + 2) // 153
-    day = day_of_year - (153 * month_from_march + 2) // 5 + 1
-    month = month_from_march + 3 if month_from_march < 10 else month_from_march - 9
-    return 400 * era + year_of_era + (month <= 2), month, day
+    return format_second(int(digits))

@@ -2,7 +2,7 @@
 A market's book at an instant, rebuilt from the recording.
 
 From rows: the newest snapshot before the instant, and the deltas after it. Where retention has dropped those
-rows: from the raw blocks of the session, folded anew. Times are microseconds since 1970 UTC.
+rows: from the raw blocks of the session. Times are microseconds since 1970 UTC.
 """
 
 from collections.abc import Mapping

@@ -116,7 +116,7 @@ class RecordedBatch:
         return int(self.row[kind.rows_column])
 
     def place_problems(self, batches_before: int, frames_before: int) -> list[str]:
-        """What is wrong with its place after so many batches and frames."""
+        """What is wrong with its place after this number of batches and frames."""
         problems: list[str] = []
         if self.number != batches_before + 1:
             problems.append(

@@ -2,7 +2,7 @@
 Proves sessions complete and consistent from the database alone, or says where they are not.
 
 For each session: batches and frames follow each other without a hole; each raw block is what its checksum and
-the ledger say; the frames in it, folded anew, lead to exactly the rows that are there, digests included; the
+the ledger say; the frames in it, folded again, lead to exactly the rows that are there, digests included; the
 ledger's counts are those of the frames, and add up to the session's. One read-only transaction gives one
 state of the database, so a session that is still being recorded is checked up to its last batch.
 

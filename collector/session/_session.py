@@ -278,7 +278,8 @@ class _Session:
 
     def _fold_live(self, texts: StampedTexts) -> None:
         """Fold frames and note the exchange's replies. Raises BacklogFull when too many frames wait."""
-        batch = self._fold(texts)
+        batch = self._keep(texts)
+        self._publish(batch)
         self.conversation.note(batch.facts, trio.current_time(), self.tracker.chains)
         if any(not isinstance(fact, DeltaFact | TradeFact) for fact in batch.facts):
             self._commands_due.notify()
@@ -287,14 +288,8 @@ class _Session:
             trouble = self.context.store_trouble
             raise BacklogFull(f"more than {FRAMES_MAX} frames wait for the database: {trouble}")
 
-    def _fold(self, texts: StampedTexts) -> FrameBatch:
-        """Keep frames, and publish what they mean."""
-        batch = self._keep(texts)
-        self._publish(batch)
-        return batch
-
     def _keep(self, texts: StampedTexts) -> FrameBatch:
-        """Number frames, and put what they mean where it is safe. Nothing else happens before."""
+        """Number frames, fold them, and put the result into the backlog before anything else uses it."""
         first = self._frames_folded + 1
         self._frames_folded += len(texts)
         batch = self.tracker.process(

@@ -104,12 +104,12 @@ class _Shape:
     """
 
     pack: Callable[..., bytes]
-    places: list[Any]
+    places: tuple[Any, ...]
     nulls: tuple[int, ...]
 
     def encode(self, row: list[Any]) -> bytes:
         """One row."""
-        places = self.places
+        places = list(self.places)
         places[2::2] = row
         for null in self.nulls:
             places[null] = b""
@@ -123,7 +123,7 @@ def _shape(codes: tuple[str, ...], nulls: tuple[bool, ...]) -> _Shape:
         places += [-1 if is_null else struct.calcsize(f">{code}"), None]
         layout += "i0s" if is_null else f"i{code}"
     null_places = tuple(2 + 2 * index for index, is_null in enumerate(nulls) if is_null)
-    return _Shape(struct.Struct(layout).pack, places, null_places)
+    return _Shape(struct.Struct(layout).pack, tuple(places), null_places)
 
 
 def _encoder(column_type: ColumnType) -> Callable[[Any], bytes]:
