@@ -32,7 +32,8 @@ from typing import Final
 
 import click
 import trio
-from attrs import evolve, frozen
+from attrs import frozen
+from msgspec.structs import replace
 
 from bench.load import Message, choose_messages, number_frames, write_tape
 from bench.rig import (
@@ -169,7 +170,7 @@ def add_members(frames: Iterable[ReceivedFrame]) -> Iterator[ReceivedFrame]:
             clock += rng.randint(*CLOCK_STEP)
             text = f'{text[:-2]},"clock":{clock}}}}}'
         text = f'{text[:-1]},"sending_ts_ms":{sending_ms}}}'
-        yield evolve(frame, text=text + end)
+        yield replace(frame, text=text + end)
 
 
 def measure_blocks(frames: Sequence[ReceivedFrame], frames_each: int) -> BlockCost:

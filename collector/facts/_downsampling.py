@@ -9,7 +9,8 @@ gap, and at the end, what is summed becomes rows too.
 
 from collections.abc import Iterable, Iterator
 
-from attrs import define, evolve, field
+from attrs import define, field
+from msgspec.structs import replace
 
 from collector.facts._facts import DeltaFact, Fact, GapFact, ReplyFact, SnapshotFact
 from collector.protocol import Side
@@ -35,7 +36,7 @@ class _Sums:
         for (side, price_e4), delta_e2 in self.deltas_e2.items():
             if delta_e2:
                 old_size_e2 = self.old_sizes_e2[(side, price_e4)]
-                yield evolve(
+                yield replace(
                     self.last, side=side, price_e4=price_e4, delta_e2=delta_e2, old_size_e2=old_size_e2
                 )
 

@@ -5,10 +5,12 @@ Receive times are microseconds since 1970 UTC by the recorder's clock, frame num
 frames from 1.
 """
 
+from collections.abc import Sequence
 from operator import add
 from typing import Final, Literal, TypeAlias
 
 from attrs import field, fields, frozen
+from msgspec import Struct
 
 from collector.facts._causes import Cause
 from collector.protocol import Levels, Message, Side
@@ -17,8 +19,7 @@ Action = Literal["add", "update", "remove"]
 Origin = Literal["initial", "requested", "unsolicited", "checkpoint"]
 
 
-@frozen
-class ReceivedFrame:
+class ReceivedFrame(Struct, frozen=True):
     """One text frame, stamped before anything else happened to it."""
 
     number: int
@@ -26,8 +27,7 @@ class ReceivedFrame:
     text: str
 
 
-@frozen
-class DeltaFact:
+class DeltaFact(Struct, frozen=True):
     """
     A level has changed. Sizes before and after are those of the book as this recorder folds it.
 
@@ -43,9 +43,9 @@ class DeltaFact:
     price_e4: int
     delta_e2: int
     old_size_e2: int
-    sid: int = field(kw_only=True)
-    clock: int | None = field(default=None, kw_only=True)
-    sending_ts_ms: int | None = field(default=None, kw_only=True)
+    sid: int
+    clock: int | None = None
+    sending_ts_ms: int | None = None
 
     @property
     def new_size_e2(self) -> int:
@@ -86,8 +86,7 @@ class SnapshotFact:
     clock: int | None = field(default=None, kw_only=True)
 
 
-@frozen
-class TradeFact:
+class TradeFact(Struct, frozen=True):
     """A trade took place."""
 
     market_ticker: str
@@ -99,8 +98,8 @@ class TradeFact:
     price_e4: int
     count_e2: int
     is_block_trade: bool | None
-    sid: int | None = field(kw_only=True)
-    sending_ts_ms: int | None = field(default=None, kw_only=True)
+    sid: int | None
+    sending_ts_ms: int | None = None
 
     @property
     def is_taker_yes(self) -> bool | None:
@@ -207,6 +206,11 @@ class FrameCounts:
     controls: int = 0
     stales: int = 0
     rejects: int = 0
+
+    @classmethod
+    def of_kinds(cls, kinds: Sequence[str]) -> "FrameCounts":
+        """The counts of frames of these kinds, each named as in FRAME_COUNTS."""
+        return cls(*map(kinds.count, FRAME_COUNTS))
 
     @property
     def total(self) -> int:

@@ -119,8 +119,8 @@ class FeedTracker:
         frames = tuple(frames)
         facts: list[Fact] = []
         self._facts = facts
-        kinds = Counter(self._process_one(frame) for frame in frames)
-        return FrameBatch(frames, tuple(facts), FrameCounts(**kinds))
+        kinds = [self._process_one(frame) for frame in frames]
+        return FrameBatch(frames, tuple(facts), FrameCounts.of_kinds(kinds))
 
     def lost_markets(self) -> list[str]:
         """Markets whose books must be requested, in a stable order."""
@@ -180,22 +180,20 @@ class FeedTracker:
         """Take note of a frame's number. Returns False for a frame whose number was seen before."""
         chain = self._chain(sid)
         expected = chain.expected
-        match chain.advance(seq, self._frame.text):
-            case Order.AHEAD:
-                self._facts.append(self._gap(sid, expected, seq, cause=Cause.SEQUENCE))
-                if sid == self.book_sid:
-                    self._lose_books(Cause.SEQUENCE)
-            case Order.CONFLICT if sid == self.book_sid:
-                self._lose_all(Cause.SEQUENCE_CONFLICT)
-            case _:
-                pass
+        order = chain.advance(seq, self._frame.text)
+        if order is Order.AHEAD:
+            self._facts.append(self._gap(sid, expected, seq, cause=Cause.SEQUENCE))
+            if sid == self.book_sid:
+                self._lose_books(Cause.SEQUENCE)
+        elif order is Order.CONFLICT and sid == self.book_sid:
+            self._lose_all(Cause.SEQUENCE_CONFLICT)
         return seq >= expected
 
     def _process_content(self, envelope: Envelope) -> str:
         decoded = decode_message(envelope)
-        for name in (*envelope.unknown_fields, *decoded.unknown_fields):
-            _count_name(self.unknown_fields, f"{envelope.type}.{name[:100]}")
-        is_among_books = envelope.sid is not None and envelope.sid == self.book_sid
+        if envelope.unknown_fields or decoded.unknown_fields:
+            for name in (*envelope.unknown_fields, *decoded.unknown_fields):
+                _count_name(self.unknown_fields, f"{envelope.type}.{name[:100]}")
         match decoded.message:
             case DeltaMessage() | SnapshotMessage() as message:
                 return self._process_book(envelope, message)
@@ -213,7 +211,7 @@ class FeedTracker:
                 self._note_reply(envelope, reply)
                 self._facts.append(ReplyFact(envelope.sid, envelope.command_id, reply))
                 return "controls"
-        if is_among_books:
+        if envelope.sid is not None and envelope.sid == self.book_sid:
             self._lose_all(cause)
         return kind
 
@@ -234,15 +232,17 @@ class FeedTracker:
         return "deltas"
 
     def _fold_delta(self, envelope: Envelope, delta: DeltaMessage, sid: int, seq: int) -> None:
-        frame = self._frame
-        is_known = delta.market_ticker in self.markets or delta.market_ticker in self._left
-        market = self._market(delta.market_ticker)
+        frame, ticker = self._frame, delta.market_ticker
+        market = self.markets.get(ticker)
+        is_known = market is not None or ticker in self._left
+        if market is None:
+            market = self._market(ticker)
         self._begin_hour(market)
         is_clock_conflict = market.is_clock_conflict(delta)
         old_size_e2 = market.apply(delta, sid, seq, frame.received_us)
         self._facts.append(
             DeltaFact(
-                market_ticker=delta.market_ticker,
+                market_ticker=ticker,
                 sequence_number=seq,
                 timestamp_ms=delta.timestamp_ms,
                 received_us=frame.received_us,

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, cast
 
 import msgspec
-from attrs import frozen
 from msgspec import Meta, Raw, Struct
 
 from collector.errors import MalformedFrame
@@ -142,8 +141,7 @@ _STRICT: dict[type[Struct], msgspec.json.Decoder[Any]] = {
 }
 
 
-@frozen
-class Envelope:
+class Envelope(Struct, frozen=True):
     """
     What every frame carries.
 
@@ -162,8 +160,7 @@ class Envelope:
     unknown_fields: tuple[str, ...] = ()
 
 
-@frozen
-class Decoded:
+class Decoded(Struct, frozen=True):
     """A frame's content, and the names of fields in it that this program does not know."""
 
     message: Message

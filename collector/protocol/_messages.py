@@ -8,6 +8,7 @@ Shapes and error codes are those of the exchange's AsyncAPI document and of reco
 from typing import Final, TypeAlias
 
 from attrs import frozen
+from msgspec import Struct
 
 from collector.protocol._units import Side
 
@@ -36,8 +37,7 @@ Levels: TypeAlias = dict[int, int]
 """One side of a book: price_e4 to size_e2."""
 
 
-@frozen
-class SnapshotMessage:
+class SnapshotMessage(Struct, frozen=True):
     """
     A full book. A side that was left out on the wire is an empty side.
 
@@ -51,8 +51,7 @@ class SnapshotMessage:
     clock: int | None = None
 
 
-@frozen
-class DeltaMessage:
+class DeltaMessage(Struct, frozen=True):
     """
     A signed change of what rests at one price. `timestamp_ms` is None when the exchange sent no time.
 
@@ -68,8 +67,7 @@ class DeltaMessage:
     clock: int | None = None
 
 
-@frozen
-class TradeMessage:
+class TradeMessage(Struct, frozen=True):
     """One trade; the price is that of YES. Block trades never touched the book."""
 
     market_ticker: str

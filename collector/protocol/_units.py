@@ -6,6 +6,7 @@ on the way: text with more decimals than that is refused, not rounded.
 """
 
 import re
+from functools import lru_cache
 from typing import Final, Literal
 
 from collector.errors import MalformedFrame
@@ -20,8 +21,8 @@ SIZE_E2_MAX: Final = 10**15
 """Ten trillion contracts: far above any market, far below what a database integer holds."""
 
 _DECIMAL = re.compile(r"(-?)([0-9]{1,16})(?:\.([0-9]{1,16}))?")
-_PRICES: dict[str, int] = {}
-_PRICES_MAX = 20_000
+_TEXTS_MAX: Final = 16_384
+"""The number of different prices, and of sizes, that are remembered, since most come again."""
 
 
 def parse_fixed(text: str, decimals: int) -> int:
@@ -43,16 +44,13 @@ def parse_fixed(text: str, decimals: int) -> int:
     return -value if sign else value
 
 
+@lru_cache(_TEXTS_MAX)
 def parse_price_e4(text: str) -> int:
     """The price in 1/10,000 dollar, from 0 to 10,000. Raises MalformedFrame."""
-    price_e4 = _PRICES.get(text)
-    if price_e4 is None:
-        price_e4 = checked_price_e4(parse_fixed(text, PRICE_DECIMALS))
-        if len(_PRICES) < _PRICES_MAX:
-            _PRICES[text] = price_e4
-    return price_e4
+    return checked_price_e4(parse_fixed(text, PRICE_DECIMALS))
 
 
+@lru_cache(_TEXTS_MAX)
 def parse_size_e2(text: str) -> int:
     """The size, or the signed change of a size, in 1/100 contract. Raises MalformedFrame."""
     return checked_size_e2(parse_fixed(text, SIZE_DECIMALS))

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from typing import Any, Final, TypeAlias
 
-from attrs import frozen
-
 from collector.storage._kinds import ColumnType, RowKind
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -78,52 +76,38 @@ def _any_width_encoder(kind: RowKind) -> Callable[[list[Any]], bytes]:
 
 @cache
 def _fixed_width_encoder(kind: RowKind) -> Callable[[list[Any]], bytes] | None:
-    """
-    What encodes a row as one structure; None where a column has no fixed width. Rows that have their nulls at
-    the same columns have one shape: the same lengths and the same structure.
-    """
-    codes = [_FIXED.get(column_type, "") for column_type in _column_types(kind)]
+    """What encodes a row as one structure; None where a column has no fixed width."""
+    codes = tuple(_FIXED.get(column_type, "") for column_type in _column_types(kind))
     if not all(codes):
         return None
-    shape_of = cache(partial(_shape, tuple(codes)))
-    whole = shape_of((False,) * len(codes))
+    nullable = [at for at, column in enumerate(kind.columns, 1) if column.is_nullable]
+    shape_of = cache(partial(_shape, codes))
 
     def encode_row(row: list[Any]) -> bytes:
-        if None not in row:
-            return whole.encode(row)
-        return shape_of(tuple([value is None for value in row])).encode(row)
+        nulls = tuple([at for at in nullable if row[at] is None])
+        pack, places = shape_of(nulls)
+        values = places.copy()
+        values[2::2] = row
+        for at in nulls:
+            values[2 + 2 * at] = b""
+        return pack(*values)
 
     return encode_row
 
 
-@frozen
-class _Shape:
+def _shape(codes: tuple[str, ...], nulls: tuple[int, ...]) -> tuple[Callable[..., bytes], list[Any]]:
     """
-    How rows with certain nulls are packed. `places` is the number of columns, then for each column its length
-    and a place for its value; at `nulls` that value is packed as nothing.
+    How rows with nulls at these columns are packed: the function, and its arguments without the values.
+
+    The arguments are the number of columns, then for each column its length and a place for its value. A null
+    has the length -1 and no bytes.
     """
-
-    pack: Callable[..., bytes]
-    places: tuple[Any, ...]
-    nulls: tuple[int, ...]
-
-    def encode(self, row: list[Any]) -> bytes:
-        """One row."""
-        places = list(self.places)
-        places[2::2] = row
-        for null in self.nulls:
-            places[null] = b""
-        return self.pack(*places)
-
-
-def _shape(codes: tuple[str, ...], nulls: tuple[bool, ...]) -> _Shape:
-    places: list[Any] = [len(codes)]
+    arguments: list[Any] = [len(codes)]
     layout = ">h"
-    for code, is_null in zip(codes, nulls, strict=True):
-        places += [-1 if is_null else struct.calcsize(f">{code}"), None]
-        layout += "i0s" if is_null else f"i{code}"
-    null_places = tuple(2 + 2 * index for index, is_null in enumerate(nulls) if is_null)
-    return _Shape(struct.Struct(layout).pack, tuple(places), null_places)
+    for at, code in enumerate(codes):
+        arguments += [-1 if at in nulls else struct.calcsize(f">{code}"), None]
+        layout += "i0s" if at in nulls else f"i{code}"
+    return struct.Struct(layout).pack, arguments
 
 
 def _encoder(column_type: ColumnType) -> Callable[[Any], bytes]:

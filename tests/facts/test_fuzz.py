@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 import attrs
+import msgspec
 import pytest
 
 from collector.facts import FeedTracker
@@ -86,7 +87,10 @@ def fuzzed_text(rng: random.Random) -> str:
 def assert_no_float(value: Any) -> None:  # noqa: ANN401 - anything at all
     """No float anywhere in a fact."""
     assert not isinstance(value, float), value
-    if attrs.has(type(value)):
+    if isinstance(value, msgspec.Struct):
+        for member in msgspec.structs.astuple(value):
+            assert_no_float(member)
+    elif attrs.has(type(value)):
         for attribute in attrs.fields(type(value)):
             assert_no_float(getattr(value, attribute.name))
     elif isinstance(value, dict):

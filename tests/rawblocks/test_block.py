@@ -12,6 +12,7 @@ import zstandard
 from attrs import evolve
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from collector.facts import NoteKind, ReceivedFrame, StreamNote
 from collector.rawblocks import DamagedBlock, LexiconBuilder, checksum_of, decode_block, encode_block
@@ -142,7 +143,7 @@ def test_clock_and_sending_time_cost_little() -> None:
         clock += rng.randint(1, 40)
         sending_ms = frame.received_us // 1000 - rng.randint(2, 10)
         text = frame.text.replace("}}", f',"clock":{clock}}},"sending_ts_ms":{sending_ms}}}')
-        today.append(evolve(frame, text=text))
+        today.append(replace(frame, text=text))
 
     added = len(encode_block(1, today).payload) - len(encode_block(1, plain).payload)
 

@@ -12,6 +12,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from collector.facts import NoteKind, ReceivedFrame, StreamNote
 from collector.rawblocks import LexiconBuilder, RawBlock, encode_block
@@ -33,7 +34,7 @@ def assert_reads(
     """The independent reader finds exactly these frames and notes in a block."""
     found_frames, found_notes = reader.read_block(block.first_frame, block.payload, dictionary)
 
-    assert found_frames == [attrs.astuple(frame) for frame in frames]
+    assert found_frames == [astuple(frame) for frame in frames]
     assert found_notes == [attrs.astuple(each) for each in notes]
 
 
