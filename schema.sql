@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS rl_orderbook_sessions (
     gaps            bigint NOT NULL DEFAULT 0,
     batches         bigint NOT NULL DEFAULT 0,
     last_message_us bigint,
+    last_frame      bigint,                     -- by the recorder that ended it; null until then
     added_tickers   text[] NOT NULL DEFAULT '{}' -- of the markets, those that the session did not begin with
 ) WITH (fillfactor = 50);
 
@@ -131,6 +132,18 @@ CREATE TABLE IF NOT EXISTS rl_orderbook_gaps (
 
 CREATE INDEX IF NOT EXISTS rl_orderbook_gaps_session ON rl_orderbook_gaps (session_id, sid);
 
+-- From the end of a frame on, a market's book is exact or unknown, until its next row. There is also a row with
+-- each snapshot that the exchange sent. Until its first row, a market's book is unknown.
+CREATE TABLE IF NOT EXISTS rl_book_states (
+    received_us     bigint NOT NULL,
+    frame_number    bigint NOT NULL,
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    market_id       integer NOT NULL REFERENCES rl_markets,
+    cause           text                        -- why it is unknown; null: it is exact
+);
+
+CREATE INDEX IF NOT EXISTS rl_book_states_session ON rl_book_states (session_id, market_id, frame_number);
+
 CREATE TABLE IF NOT EXISTS rl_orderbook_rejects (
     session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
     frame_number    bigint NOT NULL,
@@ -181,6 +194,8 @@ CREATE TABLE IF NOT EXISTS rl_write_ledger (
     batch_number    integer NOT NULL,
     first_frame     bigint NOT NULL,            -- a batch without frames has last_frame = first_frame - 1
     last_frame      bigint NOT NULL,
+    first_received_us bigint,                   -- null without frames
+    last_received_us bigint,
     deltas          integer NOT NULL,           -- its frames by kind; every frame is in one of the counts
     snapshots       integer NOT NULL,
     trades          integer NOT NULL,
@@ -191,6 +206,7 @@ CREATE TABLE IF NOT EXISTS rl_write_ledger (
     snapshot_rows   integer NOT NULL,
     trade_rows      integer NOT NULL,
     gap_rows        integer NOT NULL,
+    book_state_rows integer NOT NULL,
     reject_rows     integer NOT NULL,
     audit_rows      integer NOT NULL,
     event_rows      integer NOT NULL,
@@ -261,42 +277,54 @@ SELECT t.session_id, m.market_ticker, t.sid, t.sequence_number, t.timestamp_ms, 
        t.price_e4::integer AS price_e4, t.count_e2, t.is_block_trade
   FROM rl_trade_rows t JOIN rl_markets m USING (market_id);
 
--- For each market of a session, from when on its book is exact or unknown, by what the rows say; each state
--- holds until the next one, or until the session ends. A snapshot makes a book exact, a gap makes it unknown.
--- At equal times the number decides; a number that is missing comes before the frame that showed it.
-CREATE OR REPLACE VIEW rl_book_states AS
-WITH events AS (
-    SELECT s.session_id, m.market_ticker, s.started_us AS at_us, -1::bigint AS place, 0 AS rank,
-           false AS is_exact, 'no_snapshot_yet' AS cause
+-- Where batches of a session are missing in its ledger: from when on, and between which frames. `next_frame` is null
+-- where its last batches are missing, by its own counts or by its ending.
+CREATE OR REPLACE VIEW rl_ledger_holes AS
+SELECT h.session_id, h.after_frame, h.next_frame, COALESCE(h.from_us, s.started_us) AS from_us
+  FROM (SELECT session_id, last_frame AS after_frame, batch_number, max(last_received_us) OVER in_order AS from_us,
+               lead(first_frame) OVER in_order AS next_frame, lead(batch_number) OVER in_order AS next_batch
+          FROM (SELECT session_id, batch_number, first_frame, last_frame, last_received_us FROM rl_write_ledger
+                 UNION ALL
+                SELECT session_id, 0, 1, 0, NULL FROM rl_orderbook_sessions) AS ledger
+        WINDOW in_order AS (PARTITION BY session_id ORDER BY batch_number)) AS h
+  JOIN rl_orderbook_sessions s USING (session_id)
+ WHERE h.next_frame <> h.after_frame + 1 OR h.next_batch <> h.batch_number + 1
+    OR (h.next_batch IS NULL
+        AND (s.batches > h.batch_number OR GREATEST(s.frames, s.last_frame) > h.after_frame));
+
+-- The intervals in which a session's book of a market is exact or unknown, and why. The last one has no end: it
+-- lasts as long as the session. The order of frames decides; receive times only say when that was. A hole in the
+-- ledger makes all books unknown, each until its next row in rl_book_states after the hole.
+CREATE OR REPLACE VIEW rl_book_spans AS
+WITH marks AS (
+    SELECT s.session_id, m.market_ticker, 0::bigint AS frame_number, 0 AS rank, s.started_us AS at_us,
+           'no_snapshot_yet' AS cause, NULL::bigint AS resumed_frame
       FROM rl_orderbook_sessions s,
            LATERAL (SELECT unnest(s.market_tickers) EXCEPT SELECT unnest(s.added_tickers)) AS m(market_ticker)
     UNION ALL
-    SELECT session_id, market_ticker, received_us, sequence_number, 1, true, NULL
-      FROM rl_orderbook_snapshots WHERE origin <> 'checkpoint'
+    SELECT b.session_id, m.market_ticker, b.frame_number, 1, b.received_us, b.cause, NULL
+      FROM rl_book_states b JOIN rl_markets m USING (market_id)
     UNION ALL
-    SELECT g.session_id, m.market_ticker, g.detected_us, COALESCE(g.received, g.expected), 0, false, g.cause
-      FROM rl_orderbook_gaps g JOIN rl_orderbook_sessions s USING (session_id),
+    SELECT h.session_id, m.market_ticker, h.after_frame, 2, h.from_us, 'ledger_hole',
+           COALESCE(h.next_frame, 9223372036854775807)
+      FROM rl_ledger_holes h JOIN rl_orderbook_sessions s USING (session_id),
            LATERAL (SELECT DISTINCT t.market_ticker FROM unnest(s.market_tickers) AS t(market_ticker)) m
-     WHERE g.market_ticker IS NULL AND (g.channel IS NULL OR g.channel = 'orderbook_delta')
-    UNION ALL
-    SELECT session_id, market_ticker, detected_us, COALESCE(received, expected), 0, false, cause
-      FROM rl_orderbook_gaps
-     WHERE market_ticker IS NOT NULL AND (channel IS NULL OR channel = 'orderbook_delta')
-), turns AS (
-    SELECT *, lag(is_exact) OVER (PARTITION BY session_id, market_ticker
-                                  ORDER BY at_us, place, rank) AS was_exact
-      FROM events
-), runs AS (
-    SELECT *, lead(at_us) OVER (PARTITION BY session_id, market_ticker
-                                ORDER BY at_us, place, rank) AS next_us
-      FROM turns WHERE was_exact IS NULL OR was_exact <> is_exact
+), placed AS (
+    SELECT *, max(resumed_frame) OVER (PARTITION BY session_id, market_ticker
+                                       ORDER BY frame_number, rank) AS known_again
+      FROM marks
+), timed AS (
+    SELECT *, lead(at_us) OVER (PARTITION BY session_id, market_ticker ORDER BY frame_number, rank) AS next_us
+      FROM placed WHERE resumed_frame IS NOT NULL OR known_again IS NULL OR frame_number >= known_again
 ), lasting AS (
-    SELECT *, lag(ROW(is_exact, cause)) OVER (PARTITION BY session_id, market_ticker
-                                              ORDER BY at_us) AS last_state
-      FROM runs WHERE next_us IS NULL OR next_us > at_us
+    SELECT *, lag(at_us) OVER in_order IS NULL OR lag(cause) OVER in_order IS DISTINCT FROM cause AS is_turn
+      FROM timed WHERE next_us IS NULL OR next_us > at_us
+    WINDOW in_order AS (PARTITION BY session_id, market_ticker ORDER BY frame_number, rank)
 )
-SELECT session_id, market_ticker, at_us AS from_us, is_exact, cause
-  FROM lasting WHERE last_state IS DISTINCT FROM ROW(is_exact, cause);
+SELECT session_id, market_ticker, at_us AS from_us,
+       lead(at_us) OVER (PARTITION BY session_id, market_ticker ORDER BY frame_number, rank) AS until_us,
+       cause IS NULL AS is_exact, cause
+  FROM lasting WHERE is_turn;
 
 -- The intervals in which a market's book is exact or unknown, and why. After a session's end it is unknown until
 -- the next session of the market begins; without an end where there is none. An active session is told up to
@@ -304,10 +332,9 @@ SELECT session_id, market_ticker, at_us AS from_us, is_exact, cause
 CREATE OR REPLACE VIEW rl_market_coverage AS
 WITH spans AS (
     SELECT b.market_ticker, b.session_id, b.from_us,
-           LEAST(lead(b.from_us) OVER (PARTITION BY b.session_id, b.market_ticker ORDER BY b.from_us),
-                 COALESCE(s.ended_us, s.last_message_us, s.started_us)) AS until_us,
+           LEAST(b.until_us, COALESCE(s.ended_us, s.last_message_us, s.started_us)) AS until_us,
            b.is_exact, b.cause
-      FROM rl_book_states b JOIN rl_orderbook_sessions s USING (session_id)
+      FROM rl_book_spans b JOIN rl_orderbook_sessions s USING (session_id)
 ), recorded AS (
     SELECT m.market_ticker, s.session_id, s.started_us, s.ended_us, COALESCE(s.end_reason, s.status) AS cause,
            lead(s.started_us) OVER (PARTITION BY m.market_ticker ORDER BY s.started_us, s.session_id) AS next_us

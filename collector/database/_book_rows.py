@@ -35,6 +35,7 @@ class StoredSnapshot:
     session_id: int
     market_id: int
     received_us: int
+    sid: int
     sequence_number: int
     yes_bids: dict[str, int]
     no_bids: dict[str, int]
@@ -123,11 +124,11 @@ async def fetch_newest_snapshot(
     """The newest snapshot of a market by then, of one session or of any."""
     async with connection.cursor(row_factory=class_row(StoredSnapshot)) as cursor:
         await cursor.execute(
-            "SELECT s.session_id, s.market_id, s.received_us, s.sequence_number, s.yes_bids, s.no_bids"
-            " FROM rl_snapshot_rows s"
+            "SELECT s.session_id, s.market_id, s.received_us, s.sid, s.sequence_number, s.yes_bids,"
+            " s.no_bids FROM rl_snapshot_rows s"
             " WHERE s.market_id = (SELECT market_id FROM rl_markets WHERE market_ticker = %s)"
             " AND s.received_us <= %s AND (%s::integer IS NULL OR s.session_id = %s)"
-            " ORDER BY s.received_us DESC, s.sequence_number DESC LIMIT 1",
+            " ORDER BY s.received_us DESC, s.frame_number DESC LIMIT 1",
             (ticker, at_us, session_id, session_id),
         )
         return await cursor.fetchone()
@@ -142,10 +143,12 @@ async def fetch_changes(
             "SELECT is_yes, price_e4::integer AS price_e4, sum(delta_e2)::bigint AS delta_e2,"
             " max(sequence_number) AS sequence_number, max(received_us) AS received_us"
             " FROM rl_delta_rows WHERE session_id = %s AND market_id = %s"
-            " AND received_us BETWEEN %s AND %s AND sequence_number > %s GROUP BY is_yes, price_e4",
+            " AND sid = %s AND received_us BETWEEN %s AND %s AND sequence_number > %s"
+            " GROUP BY is_yes, price_e4",
             (
                 snapshot.session_id,
                 snapshot.market_id,
+                snapshot.sid,
                 snapshot.received_us,
                 until_us,
                 snapshot.sequence_number,
@@ -157,9 +160,9 @@ async def fetch_changes(
 async def fetch_unknown_cause(
     connection: TrioConnection, session_id: int, ticker: str, at_us: int
 ) -> str | None:
-    """Why a book of a session was unknown at an instant, by `rl_book_states`; None when it was exact."""
+    """Why a book of a session was unknown at an instant, by `rl_book_spans`; None when it was exact."""
     cursor = await connection.execute(
-        "SELECT cause FROM rl_book_states WHERE session_id = %s AND market_ticker = %s AND from_us <= %s"
+        "SELECT cause FROM rl_book_spans WHERE session_id = %s AND market_ticker = %s AND from_us <= %s"
         " ORDER BY from_us DESC LIMIT 1",
         (session_id, ticker, at_us),
     )

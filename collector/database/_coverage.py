@@ -1,14 +1,10 @@
 """
 When each market's book was exact or unknown within a window of time.
 
-Reads only, in one transaction. Queries `rl_book_states`, from which `rl_market_coverage` is made, for two
-reasons. PostgreSQL applies a condition on `session_id` before the window functions of that view, so it reads
-only the sessions of the window. And the view has the state of an active session's books after its last
-message, which `rl_market_coverage` leaves out.
-
-The states of a session are computed from all its snapshots and gaps. So the cost grows with the length of the
-sessions in the window, and hardly with the length of the window. With 300 markets, audits every 15 minutes
-and a gap every hour, it was 0.1 s for a session of a day and 2.5 s for one of a month.
+Reads only, in one transaction. Queries `rl_book_spans`, from which `rl_market_coverage` is made: it continues
+after the last message of an active session, where `rl_market_coverage` ends. PostgreSQL applies a condition
+on `session_id` before the window functions of that view, so it reads only the sessions of the window: all
+their book states, and all their ledger for its holes.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,14 +36,11 @@ _SESSIONS: Final = (
     " UNION ALL (SELECT session_id, started_us, ended_us, COALESCE(end_reason, status), market_tickers"
     " FROM rl_orderbook_sessions WHERE ended_us <= %(from_us)s ORDER BY session_id DESC LIMIT %(earlier)s)"
 )
-# Only spans that overlap the window: after many gaps a session has many states for each market, most of them
-# outside the window.
+# Only spans that overlap the window: after many gaps a session has many, most of them outside.
 _SPANS: Final = (
-    "SELECT session_id, market_ticker, from_us, until_us, is_exact, cause FROM ("
-    " SELECT session_id, market_ticker, from_us, is_exact, cause,"
-    "  lead(from_us) OVER (PARTITION BY session_id, market_ticker ORDER BY from_us) AS until_us"
-    "  FROM rl_book_states WHERE session_id = ANY(%(ids)s)) AS spans"
-    " WHERE from_us < %(to_us)s AND (until_us IS NULL OR until_us > %(from_us)s)"
+    "SELECT session_id, market_ticker, from_us, until_us, is_exact, cause FROM rl_book_spans"
+    " WHERE session_id = ANY(%(ids)s)"
+    " AND from_us < %(to_us)s AND (until_us IS NULL OR until_us > %(from_us)s)"
 )
 
 

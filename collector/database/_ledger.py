@@ -11,7 +11,10 @@ ROW_COUNTS: Final = tuple(kind.rows_column for kind in KINDS)
 LEDGER_COUNTS: Final = (*FRAME_COUNTS, *ROW_COUNTS)
 """Columns with counts: of the batch's frames, and of its rows."""
 
-_COLUMNS: Final = ("session_id", "batch_number", "first_frame", "last_frame", *LEDGER_COUNTS, "checksum")
+_COLUMNS: Final = (
+    *("session_id", "batch_number", "first_frame", "last_frame", "first_received_us", "last_received_us"),
+    *(*LEDGER_COUNTS, "checksum"),
+)
 _INSERT: Final = (
     f"INSERT INTO rl_write_ledger ({', '.join(_COLUMNS)}) VALUES ({', '.join(['%s'] * len(_COLUMNS))})"
     " ON CONFLICT DO NOTHING RETURNING batch_number"
@@ -33,6 +36,7 @@ async def enter_ledger(
             batch.number,
             batch.first_frame,
             batch.last_frame,
+            *batch.received_us,
             *counts_of(batch.counts, row_counts),
             checksum,
         ),

@@ -38,11 +38,11 @@ _AUDITS: Final = (
     " FROM rl_orderbook_audits WHERE session_id = ANY(%s) GROUP BY session_id"
 )
 _HAS_COVERAGE: Final = "SELECT to_regclass(%s) IS NOT NULL AS is_there"
-# Clip to the end of the session; after it a book is unknown by definition.
+# An active session counts up to its last message, so an idle one loses nothing.
 _COVERAGE: Final = (
     "WITH spans AS (SELECT c.session_id, c.market_ticker, c.is_exact, c.from_us,"
-    "  LEAST(c.until_us, s.ended_us, (extract(epoch FROM now()) * 1000000)::bigint) AS until_us"
-    "  FROM rl_market_coverage c JOIN rl_orderbook_sessions s USING (session_id)"
+    "  LEAST(c.until_us, COALESCE(s.ended_us, s.last_message_us, s.started_us)) AS until_us"
+    "  FROM rl_book_spans c JOIN rl_orderbook_sessions s USING (session_id)"
     # Time after a market has left the session does not count: nothing was to be recorded then.
     "  WHERE c.session_id = ANY(%s) AND c.cause IS DISTINCT FROM 'unfollowed'),"
     " ranked AS (SELECT *, row_number() OVER (PARTITION BY session_id, market_ticker"
@@ -95,7 +95,7 @@ async def _fetch(connection: TrioConnection, query: str, argument: object) -> li
 
 async def _coverage(connection: TrioConnection, ids: list[int]) -> dict[int, Coverage]:
     # A recorder of an older version may have made the tables, without this view.
-    (answer,) = await _fetch(connection, _HAS_COVERAGE, "rl_market_coverage")
+    (answer,) = await _fetch(connection, _HAS_COVERAGE, "rl_book_spans")
     if not answer["is_there"]:
         return {}
     rows = await _fetch(connection, _COVERAGE, ids)

@@ -33,14 +33,15 @@ async def close_session(connection: TrioConnection, session_id: int, ending: Ses
     """Store how a session ended. May be repeated."""
     with translate_errors():
         await connection.execute(
-            "UPDATE rl_orderbook_sessions SET ended_us = %s, status = %s, end_reason = %s, close_code = %s"
-            " WHERE session_id = %s",
+            "UPDATE rl_orderbook_sessions SET ended_us = %s, status = %s, end_reason = %s, close_code = %s,"
+            " last_frame = %s WHERE session_id = %s",
             (
                 ending.ended_us,
                 ending.status,
                 # PostgreSQL's text can't hold NUL characters, and the exchange's words may.
                 ending.reason.replace("\0", "\\0"),
                 ending.close_code,
+                ending.last_frame,
                 session_id,
             ),
         )
@@ -111,6 +112,7 @@ async def count_batch(connection: TrioConnection, session_id: int, batch: Batch,
         f"UPDATE rl_orderbook_sessions SET {changes},"
         " last_message_us = COALESCE(%s::bigint, last_message_us),"
         # Another recorder may have closed the session while our lock was lost for a moment.
-        " status = 'active', ended_us = NULL, end_reason = NULL WHERE session_id = %s".encode(),
+        " status = 'active', ended_us = NULL, end_reason = NULL, last_frame = NULL"
+        " WHERE session_id = %s".encode(),
         (*counts, last_message_us, session_id),
     )

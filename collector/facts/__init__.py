@@ -7,8 +7,8 @@ Live recording, reading back and the tests use the same code: the same frames al
 
 - `_facts`: the facts that become rows, statistics and the live stream. `_causes`: why a book is not exact.
 - `_sequence`: the counter of one subscription. `_order_book`: the book of one market.
-- `_tracker`: frames to facts, for one connection. `_market_state`: one market of it. `_downsampling`: fewer
-  rows that still fold to the true book.
+- `_tracker`: frames to facts, for one connection. `_market_state`: one market of it. `_message_facts`: facts
+  that concern no book. `_downsampling`: fewer rows that still fold to the true book.
 - `_stream`: what a session's stream holds besides its frames.
 """
 
@@ -17,6 +17,7 @@ from collector.facts._downsampling import Thinner
 from collector.facts._facts import (
     FRAME_COUNTS,
     AuditFact,
+    BookStateFact,
     DeltaFact,
     EventFact,
     Fact,
@@ -38,6 +39,7 @@ from collector.facts._tracker import FeedTracker
 __all__ = [
     "FRAME_COUNTS",
     "AuditFact",
+    "BookStateFact",
     "Cause",
     "DeltaFact",
     "EventFact",

@@ -8,7 +8,7 @@ class Cause(StrEnum):
     """
     Why a book is not known to be the exchange's own. The value is what tables, JSON and logs hold.
 
-    Causes of gaps become rows of `rl_orderbook_gaps`; the last three are states of a book without a gap.
+    Causes of gaps become rows of `rl_orderbook_gaps`; the last four are states of a book without a gap.
     """
 
     SEQUENCE = "sequence"
@@ -49,6 +49,8 @@ class Cause(StrEnum):
     """The connection of the session is closed."""
     NOT_RECORDED_YET = "not_recorded_yet"
     """The instant is after the last message of a session that has not ended."""
+    LEDGER_HOLE = "ledger_hole"
+    """The database lacks batches of the session, by its own ledger."""
 
 
 ENDING_CAUSE_BY_ERROR: Final = {10: Cause.CHANNEL_ERROR, 25: Cause.BUFFER_OVERFLOW}

@@ -146,6 +146,22 @@ class GapFact:
 
 
 @frozen
+class BookStateFact:
+    """
+    From the end of a frame on, a market's book is exact (`cause` is None) or unknown.
+
+    It holds until the next such fact of the market in the session. There is one whenever a book becomes exact
+    or unknown, when a market joins or leaves the subscription, and with every snapshot from the exchange. So
+    a reader who lacks earlier facts learns the state of a book with its next snapshot at the latest.
+    """
+
+    market_ticker: str
+    frame_number: int
+    received_us: int
+    cause: Cause | None
+
+
+@frozen
 class AuditFact:
     """
     A book that was exact has been compared with the exchange's own, at the same place in the sequence.
@@ -187,7 +203,15 @@ class ReplyFact:
 
 
 Fact: TypeAlias = (
-    DeltaFact | SnapshotFact | TradeFact | EventFact | GapFact | AuditFact | RejectFact | ReplyFact
+    DeltaFact
+    | SnapshotFact
+    | TradeFact
+    | EventFact
+    | GapFact
+    | BookStateFact
+    | AuditFact
+    | RejectFact
+    | ReplyFact
 )
 
 

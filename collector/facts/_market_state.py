@@ -26,6 +26,8 @@ class MarketState:
     book: OrderBook = field(factory=OrderBook)
     unknown_cause: Cause | None = Cause.NO_SNAPSHOT_YET
     is_lost: bool = False
+    _last_turn: tuple[int, Cause | None] | None = field(default=None, init=False)
+    """Number of snapshots and cause when the state was last a fact; None before the first time."""
     sid: int | None = None
     sequence_number: int = 0
     clock: int | None = None
@@ -53,6 +55,13 @@ class MarketState:
         if self.is_exact:
             self.unknown_cause = cause
         self.is_lost = True
+
+    def turn(self) -> bool:
+        """Whether the state becomes a fact now: it has changed since the last one, or a snapshot has come."""
+        turn = (self.snapshots, self.unknown_cause)
+        is_due = turn != self._last_turn
+        self._last_turn = turn
+        return is_due
 
     def leave_subscription(self) -> None:
         """The subscription that carried the market has ended."""

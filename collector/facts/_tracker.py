@@ -28,6 +28,7 @@ from collector.errors import MalformedFrame
 from collector.facts._causes import ENDING_CAUSE_BY_ERROR, Cause
 from collector.facts._facts import (
     AuditFact,
+    BookStateFact,
     DeltaFact,
     EventFact,
     Fact,
@@ -38,9 +39,9 @@ from collector.facts._facts import (
     ReceivedFrame,
     RejectFact,
     ReplyFact,
-    TradeFact,
 )
 from collector.facts._market_state import HOUR_US, MarketState
+from collector.facts._message_facts import event_fact, trade_fact
 from collector.facts._sequence import Order, SequenceChain
 from collector.protocol import (
     BOOK_CHANNEL,
@@ -57,7 +58,6 @@ from collector.protocol import (
     SubscribedReply,
     TradeMessage,
     UnsubscribedReply,
-    canonical_event,
     decode_envelope,
     decode_message,
     guess_market_ticker,
@@ -100,14 +100,22 @@ class FeedTracker:
     _frame: ReceivedFrame = field(init=False)
     _facts: list[Fact] = field(init=False)
     """The frame that is being processed, and where its facts go."""
+    _turned: dict[str, MarketState] = field(factory=dict[str, MarketState], init=False)
+    """The markets whose state may have changed with that frame, by ticker."""
 
     def __attrs_post_init__(self) -> None:
         self._recorded = set(self.markets)
 
     @classmethod
     def of_markets(cls, tickers: Iterable[str]) -> "FeedTracker":
-        """A tracker for a connection that is about to subscribe to these markets."""
-        return cls({ticker: MarketState(ticker) for ticker in tickers})
+        """
+        A tracker for a connection that is about to subscribe to these markets. That their books are unknown
+        until their first snapshot goes without a fact.
+        """
+        markets = {ticker: MarketState(ticker) for ticker in tickers}
+        for market in markets.values():
+            market.turn()
+        return cls(markets)
 
     @property
     def recorded(self) -> frozenset[str]:
@@ -119,7 +127,7 @@ class FeedTracker:
         frames = tuple(frames)
         facts: list[Fact] = []
         self._facts = facts
-        kinds = [self._process_one(frame) for frame in frames]
+        kinds = [self._process_frame(frame) for frame in frames]
         return FrameBatch(frames, tuple(facts), FrameCounts.of_kinds(kinds))
 
     def lost_markets(self) -> list[str]:
@@ -141,9 +149,15 @@ class FeedTracker:
         """How many books are exact now."""
         return sum(market.is_exact for market in self.markets.values())
 
-    def _process_one(self, frame: ReceivedFrame) -> str:
-        """Append what one frame means, and name its kind as FrameCounts does."""
+    def _process_frame(self, frame: ReceivedFrame) -> str:
+        """Append the facts of one frame, the states of books last. Returns its kind: see FrameCounts."""
         self._frame = frame
+        kind = self._process_text(frame)
+        if self._turned:
+            self._note_states()
+        return kind
+
+    def _process_text(self, frame: ReceivedFrame) -> str:
         try:
             envelope = decode_envelope(frame.text)
         except MalformedFrame as error:
@@ -165,6 +179,14 @@ class FeedTracker:
             self._reject(str(error))
             self._lose_rejected(envelope)
             return "rejects"
+
+    def _note_states(self) -> None:
+        """State which books are exact or unknown from the end of this frame on."""
+        for market in self._turned.values():
+            if market.turn():
+                times = (self._frame.number, self._frame.received_us)
+                self._facts.append(BookStateFact(market.ticker, *times, market.unknown_cause))
+        self._turned.clear()
 
     def _learn_channel(self, sid: int, frame_type: str) -> None:
         """
@@ -281,6 +303,7 @@ class FeedTracker:
         difference = market.difference(snapshot) if is_audit else None
         self._note_lowered_clock(market, snapshot, sid, seq)
         market.replace(snapshot, sid, seq, self._frame.received_us)
+        self._turned[market.ticker] = market
         self._facts.append(market.as_snapshot(self._frame, origin))
         if origin == "requested" and self._listed is not None and market.ticker not in self._listed:
             # A late answer of a market that has left: nothing follows it.
@@ -310,41 +333,13 @@ class FeedTracker:
         market = self.markets.get(trade.market_ticker)
         if market is not None:
             market.trades += 1
-        self._facts.append(
-            TradeFact(
-                market_ticker=trade.market_ticker,
-                sequence_number=envelope.seq,
-                timestamp_ms=trade.timestamp_ms,
-                received_us=self._frame.received_us,
-                trade_id=trade.trade_id,
-                taker_side=trade.taker_side,
-                price_e4=trade.price_e4,
-                count_e2=trade.count_e2,
-                is_block_trade=trade.is_block_trade,
-                sid=envelope.sid,
-                sending_ts_ms=envelope.sending_ts_ms,
-            )
-        )
+        self._facts.append(trade_fact(envelope, trade, self._frame.received_us))
 
     def _note_event(self, envelope: Envelope, lifecycle: LifecycleMessage) -> None:
-        ticker, event_type = lifecycle.market_ticker, lifecycle.event_type
-        if event_type is None and envelope.type != LIFECYCLE_CHANNEL:
-            event_type = envelope.type
-        if ticker is None or ticker not in self._recorded or event_type is None:
-            return
-        event = canonical_event(lifecycle.content)
-        if event is not None:
-            self._facts.append(
-                EventFact(
-                    market_ticker=ticker,
-                    sequence_number=envelope.seq,
-                    timestamp_ms=lifecycle.timestamp_ms,
-                    received_us=self._frame.received_us,
-                    event_type=event_type,
-                    event=event,
-                    sid=envelope.sid,
-                )
-            )
+        if lifecycle.market_ticker in self._recorded:
+            event = event_fact(envelope, lifecycle, self._frame.received_us)
+            if event is not None:
+                self._facts.append(event)
 
     def _note_reply(
         self, envelope: Envelope, reply: SubscribedReply | ErrorReply | UnsubscribedReply | OkReply
@@ -400,8 +395,8 @@ class FeedTracker:
                 if market.sid == self.book_sid:
                     self._lose_one(market, self.book_sid, expected, cause=Cause.UNFOLLOWED)
                 self._forget(market)
-        for ticker in sorted(tickers):
-            self._market(ticker)
+        for ticker in sorted(tickers - self.markets.keys()):
+            self._turned[ticker] = self._market(ticker)
 
     def _end_subscription(self, sid: int, cause: Cause) -> None:
         """The exchange has ended a subscription: what follows is missing until the next one."""
@@ -441,6 +436,7 @@ class FeedTracker:
         assert received >= expected
         self._facts.append(self._gap(sid, expected, received, cause=cause, market_ticker=market.ticker))
         market.lose(cause)
+        self._turned[market.ticker] = market
 
     def _lose_all(self, cause: Cause) -> None:
         """Record that no book is known any more, though no number is missing. Nothing to do without books."""
@@ -453,6 +449,7 @@ class FeedTracker:
         """All books are unknown, those too whose first snapshot may be what is missing."""
         for market in self.markets.values():
             market.lose(cause)
+        self._turned.update(self.markets)
 
     def _gap(
         self, sid: int, expected: int, received: int | None, *, cause: Cause, market_ticker: str | None = None
@@ -483,6 +480,9 @@ class FeedTracker:
         return market
 
     def _forget(self, market: MarketState) -> None:
+        """The market is not in the subscription any more, whatever its book was before."""
+        market.unknown_cause = Cause.UNFOLLOWED
+        self._turned[market.ticker] = market
         self._left.add(market.ticker)
         del self.markets[market.ticker]
 

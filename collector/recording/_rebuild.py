@@ -211,13 +211,6 @@ async def _why_none(connection: TrioConnection, ticker: str) -> str:
     return f"nothing is recorded of {ticker} before then: its first session began at {iso_us(first_us)}"
 
 
-def _ended_cause(session: RecordedSession, at_us: int) -> str | None:
-    ended_us = session.row["ended_us"]
-    if ended_us is None or at_us < ended_us:
-        return None
-    return str(session.row["end_reason"] or session.status)
-
-
 async def _best_from_raw(
     connection: TrioConnection, candidates: list[_Candidate], ticker: str, at_us: int
 ) -> RebuiltBook | None:
@@ -231,27 +224,26 @@ async def _best_from_raw(
         if await fetch_newest_snapshot(connection, ticker, at_us, session.session_id) is not None:
             continue
         with suppress(NoBook):
-            is_behind = candidate.until_us < at_us
-            books.append(await _from_raw(connection, session, ticker, at_us, is_behind=is_behind))
+            books.append(await _from_raw(connection, candidate, ticker, at_us))
     return next((book for book in books if book.is_exact), books[0] if books else None)
 
 
 async def _from_raw(
-    connection: TrioConnection, session: RecordedSession, ticker: str, at_us: int, *, is_behind: bool
+    connection: TrioConnection, candidate: _Candidate, ticker: str, at_us: int
 ) -> RebuiltBook:
     """The book by the session's raw frames. Takes as long as reading them takes. Raises NoBook."""
+    session = candidate.session
     tracker = await _fold_until(connection, session, at_us)
     market = tracker.markets.get(ticker, MarketState(ticker))
     if not market.snapshots:
         raise NoBook(f"no snapshot of {ticker} was received before that time in session {session.session_id}")
-    behind = Cause.NOT_RECORDED_YET if is_behind else None
     return RebuiltBook(
         market_ticker=ticker,
         at_us=at_us,
         session_id=session.session_id,
         sequence_number=market.sequence_number,
         as_of_us=market.received_us,
-        unknown_cause=_ended_cause(session, at_us) or market.unknown_cause or behind,
+        unknown_cause=candidate.unknown_cause,
         source="raw",
         sample_rate=1,
         yes_bids=market.book.yes_bids,

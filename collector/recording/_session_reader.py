@@ -97,6 +97,11 @@ class RecordedBatch:
         return int(self.row["last_frame"])
 
     @property
+    def received_us(self) -> tuple[int | None, int | None]:
+        """When its first and its last frame were received; None without frames."""
+        return self.row["first_received_us"], self.row["last_received_us"]
+
+    @property
     def has_frames(self) -> bool:
         """Whether the ledger says that it has any."""
         return self.last_frame >= self.first_frame

@@ -142,6 +142,9 @@ def _verify_batch(report: SessionReport, walk: _Walk, batch: RecordedBatch, *, m
         walk.has_block = True
         return
     walk.has_block = walk.has_block or bool(frames)
+    received_us = (frames[0].received_us, frames[-1].received_us) if frames else (None, None)
+    if received_us != batch.received_us:
+        report.find(f"batch {batch.number}: the ledger's receive times are not those of its frames")
     # What frames mean depends on all before them.
     if walk.is_start_gone:
         return

@@ -380,12 +380,12 @@ class _Session:
             reason = (
                 "recorder stopped, with frames still to come" if self._is_cut_short else "recorder stopped"
             )
-            ending = SessionEnding(ended_us, "closed", reason, None)
+            ending = SessionEnding(ended_us, "closed", reason, None, self._frames_folded)
         elif error is None:
-            ending = SessionEnding(ended_us, "error", "recorder failed", None)
+            ending = SessionEnding(ended_us, "error", "recorder failed", None, self._frames_folded)
         else:
             close_code = error.close_code if isinstance(error, FeedLost) else None
-            ending = SessionEnding(ended_us, "error", str(error), close_code)
+            ending = SessionEnding(ended_us, "error", str(error), close_code, self._frames_folded)
         self.backlog.close(ending, self.thinner.finish())
         self.stats.status = ending.status
         self.stats.ended_us = ending.ended_us

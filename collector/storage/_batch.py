@@ -31,12 +31,16 @@ class SessionOpening:
 
 @frozen
 class SessionEnding:
-    """How a session ended."""
+    """
+    How a session ended. `last_frame` is the number of its last frame; None where another process ended it and
+    can't know.
+    """
 
     ended_us: int
     status: str
     reason: str
     close_code: int | None
+    last_frame: int | None = None
 
 
 @frozen
@@ -63,6 +67,11 @@ class Batch:
     def last_frame(self) -> int:
         """The number of its last frame; one less than `first_frame` when it has none."""
         return self.next_frame - 1
+
+    @property
+    def received_us(self) -> tuple[int, int] | tuple[None, None]:
+        """When its first and its last frame were received; None without frames."""
+        return (self.frames[0].received_us, self.frames[-1].received_us) if self.frames else (None, None)
 
     @cached_property
     def rows(self) -> dict[RowKind, list[Fact]]:

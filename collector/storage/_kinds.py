@@ -6,8 +6,8 @@ batch writer encodes with them, the readers select and compare with them, the le
 holds the fact's attribute of the same name unless it names another attribute.
 
 The columns of events, gaps, audits and raw blocks follow from the fields of their class (`columns_of`). The
-columns of deltas, snapshots, trades and rejects are listed below as well. A new column also needs a line in
-`schema.sql`; a test compares the two.
+columns of deltas, snapshots, trades, book states and rejects are listed below as well. A new column also
+needs a line in `schema.sql`; a test compares the two.
 
 `values` returns a fact's row as Python values that can be hashed and compared. `values_of_record` returns the
 same for a row that was read from the database. Two rows are equal when these values are equal.
@@ -24,6 +24,7 @@ from attrs import Factory, field, fields, frozen
 
 from collector.facts import (
     AuditFact,
+    BookStateFact,
     DeltaFact,
     EventFact,
     Fact,
@@ -258,6 +259,17 @@ GAP: Final = RowKind(
     columns_of(GapFact, sid=ColumnType.INTEGER),
     time_column="detected_us",
 )
+BOOK_STATE: Final = RowKind(
+    "book_state",
+    BookStateFact,
+    "rl_book_states",
+    (
+        Column("received_us", ColumnType.BIGINT),
+        Column("frame_number", ColumnType.BIGINT),
+        Column("market_id", ColumnType.MARKET, "market_ticker"),
+        Column("cause", ColumnType.TEXT, is_nullable=True),
+    ),
+)
 AUDIT: Final = RowKind(
     "audit", AuditFact, "rl_orderbook_audits", columns_of(AuditFact, sid=ColumnType.INTEGER)
 )
@@ -272,7 +284,7 @@ REJECT: Final = RowKind(
         Column("frame", ColumnType.BYTEA),
     ),
 )
-KINDS: Final = (DELTA, SNAPSHOT, TRADE, EVENT, GAP, AUDIT, REJECT)
+KINDS: Final = (DELTA, SNAPSHOT, TRADE, EVENT, GAP, BOOK_STATE, AUDIT, REJECT)
 """Every kind of row that facts become, in the order in which they are written."""
 
 RAW_BLOCK: Final = RowKind(

@@ -81,6 +81,11 @@ CAUSES: Final[dict[Cause, Words]] = {
     Cause.UNFOLLOWED: Words("the market is not followed any more", "Nothing: it was taken out on request."),
     Cause.SESSION_ENDED: Words("the connection is closed", _GAP_ADVICE),
     Cause.NOT_RECORDED_YET: Words("nothing is recorded after the newest message", "Nothing."),
+    Cause.LEDGER_HOLE: Words(
+        "the database has lost batches that it had confirmed",
+        "Find out whether a backup was restored or a replica took over. Books are exact again from their next"
+        " snapshot on.",
+    ),
 }
 """For each cause of a gap, or of a book that is unknown."""
 

@@ -85,7 +85,8 @@ async def write_recording(
                 market_ids,
             )
         if ended_us is not None:
-            await close_session(connection, session_id, SessionEnding(ended_us, "closed", reason, None))
+            ending = SessionEnding(ended_us, "closed", reason, None, frames[-1].number)
+            await close_session(connection, session_id, ending)
     return session_id
 
 

@@ -1,6 +1,9 @@
 """rl_market_coverage tells when each market's book is exact, and why it is not."""
 
-from tests.frames import delta_text, snapshot_text, subscribed_text
+import pytest
+
+from collector.facts import ReceivedFrame
+from tests.frames import delta_text, error_text, snapshot_text, subscribed_text, trade_text
 from tests.recording.recordings import SECOND_US, START_US, TEXTS, at, execute, write_recording
 from tests.service.harness import query
 
@@ -70,12 +73,11 @@ async def test_numbers_decide_at_equal_times(database_url: str) -> None:
     assert coverage(database_url, "B")[1:3] == [(3, 4, True, None), (4, 100, False, "sequence")]
 
 
-async def test_a_level_below_zero_comes_after_the_snapshot_of_the_same_time(database_url: str) -> None:
-    """At one and the same time, a gap behind the snapshot's number makes the book unknown."""
-    texts = (snapshot_text("A", 1), delta_text("A", 2, "0.4500", "-1.00"))
-    frames = at(*texts)
-    await write_recording(database_url, frames)
-    execute(database_url, f"UPDATE rl_orderbook_gaps SET detected_us = {frames[0].received_us}")
+async def test_frames_decide_at_equal_times(database_url: str) -> None:
+    """A book that one frame makes exact and a later one unknown was unknown at the time of both."""
+    frames = at(snapshot_text("A", 1), delta_text("A", 2, "0.4500", "-1.00"))
+    together = [ReceivedFrame(frame.number, frames[0].received_us, frame.text) for frame in frames]
+    await write_recording(database_url, together)
 
     assert coverage(database_url, "A") == [
         (0, 1, False, "no_snapshot_yet"),
@@ -85,22 +87,80 @@ async def test_a_level_below_zero_comes_after_the_snapshot_of_the_same_time(data
 
 
 async def test_a_gap_of_trades_concerns_no_book(database_url: str) -> None:
-    """A hole in the numbers of another channel leaves books exact; an unknown one keeps its first cause."""
-    await write_recording(database_url, at(*TEXTS))
-    execute(
-        database_url,
-        "INSERT INTO rl_orderbook_gaps (session_id, sid, expected, received, detected_us, frame_number,"
-        f" cause, channel) VALUES (1, 2, 1, 5, {START_US + 4 * SECOND_US}, 4, 'sequence', 'trade'),"
-        f" (1, 1, 20, null, {START_US + 50 * SECOND_US}, 12, 'channel_error', 'orderbook_delta')",
-    )
+    """A hole in the numbers of another channel leaves books exact."""
+    numbered = (trade_text("A", 1, sid=2), trade_text("A", 5, sid=2), error_text(10, sid=1, seq=12))
+    await write_recording(database_url, at(*TEXTS[:10], subscribed_text("trade", 2), *numbered))
 
     assert coverage(database_url, "A")[1:5] == [
         (2, 8, True, None),
         (8, 9, False, "sequence"),
-        (9, 50, True, None),
-        (50, 100, False, "channel_error"),
+        (9, 14, True, None),
+        (14, 100, False, "channel_error"),
     ]
     assert coverage(database_url, "B")[2] == (8, 100, False, "sequence")
+
+
+QUIET = (
+    subscribed_text("orderbook_delta", 1),
+    snapshot_text("A", 1, yes={"0.4500": "10.00"}),
+    snapshot_text("B", 2),
+    delta_text("A", 3, "0.4500", "1.00"),
+    delta_text("A", 4, "0.4500", "1.00"),
+    delta_text("A", 5, "0.4500", "1.00"),
+    delta_text("A", 6, "0.4500", "1.00"),
+    snapshot_text("A", 7, yes={"0.4500": "14.00"}, command_id=9),
+)
+"""Three batches, the last of which has a snapshot of A at its end."""
+
+
+def lose_batch(url: str, number: int) -> None:
+    """Take away what a batch has written, as a database does that was restored from a backup."""
+    first, last = query(
+        url, f"SELECT first_frame, last_frame FROM rl_write_ledger WHERE batch_number = {number}"
+    )[0]
+    execute(url, f"DELETE FROM rl_write_ledger WHERE batch_number = {number}")
+    execute(url, f"DELETE FROM rl_book_states WHERE frame_number BETWEEN {first} AND {last}")
+    execute(url, f"DELETE FROM rl_snapshot_rows WHERE frame_number BETWEEN {first} AND {last}")
+    received_us = f"{START_US + first * SECOND_US} AND {START_US + last * SECOND_US}"
+    execute(url, f"DELETE FROM rl_delta_rows WHERE received_us BETWEEN {received_us}")
+
+
+async def test_a_hole_in_the_ledger_is_a_hole_until_the_next_snapshot(database_url: str) -> None:
+    """Nobody has noted it, and nothing in the numbers of the rows that are left need show it."""
+    await write_recording(database_url, at(*QUIET))
+    lose_batch(database_url, 2)
+
+    assert coverage(database_url, "A")[1:4] == [
+        (2, 3, True, None),
+        (3, 8, False, "ledger_hole"),
+        (8, 100, True, None),
+    ]
+    assert coverage(database_url, "B")[1:3] == [(3, 100, False, "ledger_hole"), (100, None, False, "stopped")]
+
+
+@pytest.mark.parametrize("counted", ["ledger", "ledger and session"])
+async def test_a_session_whose_last_batches_are_lost_is_unknown_from_there_on(
+    database_url: str, counted: str
+) -> None:
+    """Also when the database forgot that they were counted: its ending says how many frames there were."""
+    await write_recording(database_url, at(*QUIET))
+    lose_batch(database_url, 3)
+    if counted == "ledger and session":
+        execute(database_url, "UPDATE rl_orderbook_sessions SET frames = 6, batches = 2")
+
+    assert coverage(database_url, "A")[1:] == [
+        (2, 6, True, None),
+        (6, 100, False, "ledger_hole"),
+        (100, None, False, "stopped"),
+    ]
+
+
+async def test_a_session_without_its_ledger_is_unknown(database_url: str) -> None:
+    """Rows alone prove nothing."""
+    await write_recording(database_url, at(*QUIET[:3]))
+    execute(database_url, "DELETE FROM rl_write_ledger")
+
+    assert coverage(database_url, "B") == [(0, 100, False, "ledger_hole"), (100, None, False, "stopped")]
 
 
 async def test_on_the_oldest_postgresql(postgres_15_url: str) -> None:

@@ -77,6 +77,11 @@ SPOILS = {
         "UPDATE rl_write_ledger SET deltas = deltas - 1, controls = controls + 1 WHERE batch_number = 1",
         "batch 1",
     ),
+    "a book's state": ("UPDATE rl_book_states SET cause = NULL WHERE cause = 'sequence'", "book_state rows"),
+    "a ledger's receive time": (
+        "UPDATE rl_write_ledger SET last_received_us = last_received_us - 1 WHERE batch_number = 1",
+        "receive times",
+    ),
     "a session's count": ("UPDATE rl_orderbook_sessions SET deltas = deltas + 1", "session's counts"),
     "a lost lexicon": ("DELETE FROM rl_raw_lexicons", "can't be read"),
 }

@@ -106,7 +106,7 @@ async def test_closed_backlog_gives_what_is_left_and_then_ends(autojump_clock: M
     batch = await backlog.take()
 
     assert batch is not None
-    assert (len(batch.frames), len(batch.facts)) == (3, 4)
+    assert (len(batch.frames), len(batch.facts)) == (3, 3 + len(last_rows))
     backlog.confirm()
     assert await backlog.take() is None
     assert backlog.ending is END

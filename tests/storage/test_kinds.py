@@ -14,6 +14,7 @@ from collector.database._ledger import LEDGER_COUNTS
 from collector.facts import (
     FRAME_COUNTS,
     AuditFact,
+    BookStateFact,
     Cause,
     DeltaFact,
     EventFact,
@@ -36,6 +37,8 @@ EXAMPLES: tuple[Any, ...] = (
     DeltaFact("A", 1, 5, 7, "no", 4500, -3, 10, sid=1),
     DeltaFact("B", 2, None, 8, "yes", 1, 3, 0, sid=1),
     SnapshotFact("A", 3, 9, "initial", {4500: 10, 300: 7, 10_000: 1}, {}, b"\x00\xff", sid=1, frame_number=1),
+    BookStateFact("A", 3, 9, None),
+    BookStateFact("B", 4, 9, Cause.SEQUENCE),
     TradeFact("A", None, None, 10, "id-1", None, 1, 2, None, sid=2),
     TradeFact("B", 4, 5, 11, "id-2", "no", 1, 2, False, sid=2),
     EventFact("A", None, 3, 12, "settled", json.dumps({"aa": 1.5, "b": [1, {"a": None, "z": "ü"}]}), sid=3),

@@ -101,7 +101,7 @@ async def test_coverage_of_a_session_that_records_counts_up_to_its_last_message(
 async def test_a_database_without_the_view_tells_no_coverage(database_url: str) -> None:
     """What an older version has made is judged all the same, without coverage."""
     await record(database_url)
-    change(database_url, "DROP VIEW rl_market_coverage CASCADE")
+    change(database_url, "DROP VIEW rl_book_spans CASCADE")
     status, body = await ask(database_url)
     assert (status, body["sessions"][0]["coverage"]) == (200, None)
 

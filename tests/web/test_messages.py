@@ -29,7 +29,7 @@ def snapshot_data(yes: dict[str, str], no: dict[str, str]) -> dict[str, Any]:
     recorder = new_recorder("A")
     session = recorder.add_session("feed-1", "A")
     batch = recorder.fold(session, snapshot("A", 1, yes, no))
-    (fact,) = batch.facts
+    fact = batch.facts[0]
     assert isinstance(fact, SnapshotFact)
     messages = LiveMessages(recorder.state)
     text = messages.snapshot(fact)

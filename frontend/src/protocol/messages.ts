@@ -11,7 +11,7 @@ export type LiveMessage = ConnectionMessage | SnapshotMessage | DeltaMessage | S
 /**
  * Why a book is not known to be the exchange's own. The value is what tables, JSON and logs hold.
  *
- * Causes of gaps become rows of `rl_orderbook_gaps`; the last three are states of a book without a gap.
+ * Causes of gaps become rows of `rl_orderbook_gaps`; the last four are states of a book without a gap.
  */
 export type Cause =
   | "after_end"
@@ -19,6 +19,7 @@ export type Cause =
   | "buffer_overflow"
   | "channel_error"
   | "clock_conflict"
+  | "ledger_hole"
   | "negative_level"
   | "no_snapshot_yet"
   | "not_recorded_yet"

@@ -25,6 +25,7 @@ const WORDS: Readonly<Record<Cause, string>> = {
   unfollowed: "not followed any more",
   session_ended: "the session ended",
   not_recorded_yet: "not recorded yet",
+  ledger_hole: "the database lost rows",
 };
 
 /** How a session ended, where its own words are none. */
