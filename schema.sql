@@ -144,6 +144,22 @@ CREATE TABLE IF NOT EXISTS rl_book_states (
 
 CREATE INDEX IF NOT EXISTS rl_book_states_session ON rl_book_states (session_id, market_id, frame_number);
 
+-- Proofs that nothing happened to a market while its book was unknown, until its snapshot in a frame of the session:
+-- the snapshot has clock and levels of the exact book before, which is that of a session's frame. See the view
+-- rl_proven_empty.
+CREATE TABLE IF NOT EXISTS rl_proven_empty_rows (
+    received_us     bigint NOT NULL,            -- of the snapshot
+    from_us         bigint NOT NULL,            -- since when the book was unknown
+    frame_number    bigint NOT NULL,            -- of the snapshot
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    market_id       integer NOT NULL REFERENCES rl_markets,
+    earlier_key     uuid NOT NULL,              -- the session of the book before; may be the same one
+    earlier_frame   bigint NOT NULL             -- its last frame before
+);
+
+CREATE INDEX IF NOT EXISTS rl_proven_empty_rows_time ON rl_proven_empty_rows (received_us);
+CREATE INDEX IF NOT EXISTS rl_proven_empty_rows_session ON rl_proven_empty_rows (session_id);
+
 CREATE TABLE IF NOT EXISTS rl_orderbook_rejects (
     session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
     frame_number    bigint NOT NULL,
@@ -207,6 +223,7 @@ CREATE TABLE IF NOT EXISTS rl_write_ledger (
     trade_rows      integer NOT NULL,
     gap_rows        integer NOT NULL,
     book_state_rows integer NOT NULL,
+    proven_empty_rows integer NOT NULL,
     reject_rows     integer NOT NULL,
     audit_rows      integer NOT NULL,
     event_rows      integer NOT NULL,
@@ -292,43 +309,89 @@ SELECT h.session_id, h.after_frame, h.next_frame, COALESCE(h.from_us, s.started_
     OR (h.next_batch IS NULL
         AND (s.batches > h.batch_number OR GREATEST(s.frames, s.last_frame) > h.after_frame));
 
+-- The proofs of rl_proven_empty_rows about times that overlap the given one, as far as they hold: the session of the
+-- book before is there, and its ledger is complete up to that book's frame.
+CREATE OR REPLACE FUNCTION rl_proofs_between(since_us bigint, before_us bigint)
+RETURNS TABLE (session_id integer, market_ticker text, from_us bigint, until_us bigint)
+LANGUAGE sql STABLE AS $$
+    WITH proofs AS MATERIALIZED (
+        SELECT p.session_id, m.market_ticker, p.from_us, p.received_us, p.earlier_frame, e.session_id AS earlier_id
+          FROM rl_proven_empty_rows p JOIN rl_markets m USING (market_id)
+               JOIN rl_orderbook_sessions e ON e.session_key = p.earlier_key
+         WHERE p.received_us >= since_us AND p.from_us < before_us AND e.frames >= p.earlier_frame
+    ), holes AS MATERIALIZED (
+        SELECT h.session_id, min(h.after_frame) AS after_frame FROM rl_ledger_holes h
+         WHERE h.session_id = ANY (ARRAY(SELECT DISTINCT p.earlier_id FROM proofs p)) GROUP BY h.session_id
+    )
+    SELECT p.session_id, p.market_ticker, p.from_us, p.received_us
+      FROM proofs p LEFT JOIN holes h ON h.session_id = p.earlier_id
+     WHERE h.after_frame IS NULL OR h.after_frame >= p.earlier_frame
+$$;
+
+CREATE OR REPLACE VIEW rl_proven_empty AS
+SELECT session_id, market_ticker, from_us, until_us FROM rl_proofs_between(0, 9223372036854775807);
+
 -- The intervals in which a session's book of a market is exact or unknown, and why. The last one has no end: it
 -- lasts as long as the session. The order of frames decides; receive times only say when that was. A hole in the
--- ledger makes all books unknown, each until its next row in rl_book_states after the hole.
+-- ledger makes all books unknown, each until its next row in rl_book_states after the hole. An interval in which
+-- nothing happened by a proof is exact, with the cause proven_empty.
+CREATE OR REPLACE FUNCTION rl_spans(session_ids integer[], tickers text[] DEFAULT NULL)
+RETURNS TABLE (session_id integer, market_ticker text, from_us bigint, until_us bigint, is_exact boolean, cause text)
+LANGUAGE sql STABLE AS $$
+    WITH sessions AS MATERIALIZED (
+        SELECT * FROM rl_orderbook_sessions s WHERE s.session_id = ANY (session_ids)
+    ), marks AS (
+        SELECT s.session_id, m.market_ticker, 0::bigint AS frame_number, 0 AS rank, s.started_us AS at_us,
+               'no_snapshot_yet' AS cause, NULL::bigint AS resumed_frame
+          FROM sessions s,
+               LATERAL (SELECT unnest(s.market_tickers) EXCEPT SELECT unnest(s.added_tickers)) AS m(market_ticker)
+        UNION ALL
+        SELECT b.session_id, m.market_ticker, b.frame_number, 1, b.received_us, b.cause, NULL
+          FROM rl_book_states b JOIN rl_markets m USING (market_id) WHERE b.session_id = ANY (session_ids)
+        UNION ALL
+        SELECT h.session_id, m.market_ticker, h.after_frame, 2, h.from_us, 'ledger_hole',
+               COALESCE(h.next_frame, 9223372036854775807)
+          FROM rl_ledger_holes h JOIN sessions s USING (session_id),
+               LATERAL (SELECT DISTINCT unnest(s.market_tickers)) AS m(market_ticker)
+         WHERE h.session_id = ANY (session_ids)
+    ), placed AS (
+        SELECT *, max(k.resumed_frame) OVER (PARTITION BY k.session_id, k.market_ticker
+                                             ORDER BY k.frame_number, k.rank) AS known_again
+          FROM marks k WHERE tickers IS NULL OR k.market_ticker = ANY (tickers)
+    ), timed AS (
+        SELECT *, lead(p.at_us) OVER (PARTITION BY p.session_id, p.market_ticker
+                                      ORDER BY p.frame_number, p.rank) AS next_us
+          FROM placed p
+         WHERE p.resumed_frame IS NOT NULL OR p.known_again IS NULL OR p.frame_number >= p.known_again
+    ), lasting AS (
+        SELECT *, lag(t.at_us) OVER in_order IS NULL OR lag(t.cause) OVER in_order IS DISTINCT FROM t.cause AS is_turn
+          FROM timed t WHERE t.next_us IS NULL OR t.next_us > t.at_us
+        WINDOW in_order AS (PARTITION BY t.session_id, t.market_ticker ORDER BY t.frame_number, t.rank)
+    ), spans AS MATERIALIZED (
+        SELECT l.session_id, l.market_ticker, l.at_us AS from_us,
+               lead(l.at_us) OVER (PARTITION BY l.session_id, l.market_ticker
+                                   ORDER BY l.frame_number, l.rank) AS until_us, l.cause
+          FROM lasting l WHERE l.is_turn
+    ), proven AS (
+        SELECT DISTINCT n.session_id, n.market_ticker, n.from_us
+          FROM spans n JOIN sessions s USING (session_id)
+               JOIN rl_proofs_between((SELECT min(started_us) FROM sessions), 9223372036854775807) p
+                 ON p.market_ticker = n.market_ticker AND p.from_us <= n.from_us
+                AND p.until_us >= COALESCE(n.until_us, s.ended_us)
+         WHERE n.cause IS NOT NULL
+    )
+    SELECT n.session_id, n.market_ticker, n.from_us, n.until_us, n.cause IS NULL OR p.from_us IS NOT NULL,
+           CASE WHEN p.from_us IS NULL THEN n.cause ELSE 'proven_empty' END
+      FROM spans n LEFT JOIN proven p USING (session_id, market_ticker, from_us)
+$$;
+
 CREATE OR REPLACE VIEW rl_book_spans AS
-WITH marks AS (
-    SELECT s.session_id, m.market_ticker, 0::bigint AS frame_number, 0 AS rank, s.started_us AS at_us,
-           'no_snapshot_yet' AS cause, NULL::bigint AS resumed_frame
-      FROM rl_orderbook_sessions s,
-           LATERAL (SELECT unnest(s.market_tickers) EXCEPT SELECT unnest(s.added_tickers)) AS m(market_ticker)
-    UNION ALL
-    SELECT b.session_id, m.market_ticker, b.frame_number, 1, b.received_us, b.cause, NULL
-      FROM rl_book_states b JOIN rl_markets m USING (market_id)
-    UNION ALL
-    SELECT h.session_id, m.market_ticker, h.after_frame, 2, h.from_us, 'ledger_hole',
-           COALESCE(h.next_frame, 9223372036854775807)
-      FROM rl_ledger_holes h JOIN rl_orderbook_sessions s USING (session_id),
-           LATERAL (SELECT DISTINCT t.market_ticker FROM unnest(s.market_tickers) AS t(market_ticker)) m
-), placed AS (
-    SELECT *, max(resumed_frame) OVER (PARTITION BY session_id, market_ticker
-                                       ORDER BY frame_number, rank) AS known_again
-      FROM marks
-), timed AS (
-    SELECT *, lead(at_us) OVER (PARTITION BY session_id, market_ticker ORDER BY frame_number, rank) AS next_us
-      FROM placed WHERE resumed_frame IS NOT NULL OR known_again IS NULL OR frame_number >= known_again
-), lasting AS (
-    SELECT *, lag(at_us) OVER in_order IS NULL OR lag(cause) OVER in_order IS DISTINCT FROM cause AS is_turn
-      FROM timed WHERE next_us IS NULL OR next_us > at_us
-    WINDOW in_order AS (PARTITION BY session_id, market_ticker ORDER BY frame_number, rank)
-)
-SELECT session_id, market_ticker, at_us AS from_us,
-       lead(at_us) OVER (PARTITION BY session_id, market_ticker ORDER BY frame_number, rank) AS until_us,
-       cause IS NULL AS is_exact, cause
-  FROM lasting WHERE is_turn;
+SELECT session_id, market_ticker, from_us, until_us, is_exact, cause
+  FROM rl_spans(ARRAY(SELECT session_id FROM rl_orderbook_sessions));
 
 -- The intervals in which a market's book is exact or unknown, and why. After a session's end it is unknown until
--- the next session of the market begins; without an end where there is none. An active session is told up to
--- its last message.
+-- the next session of the market begins, unless nothing happened by a proof; without an end where there is none. An
+-- active session is told up to its last message.
 CREATE OR REPLACE VIEW rl_market_coverage AS
 WITH spans AS (
     SELECT b.market_ticker, b.session_id, b.from_us,
@@ -340,11 +403,17 @@ WITH spans AS (
            lead(s.started_us) OVER (PARTITION BY m.market_ticker ORDER BY s.started_us, s.session_id) AS next_us
       FROM rl_orderbook_sessions s,
            LATERAL (SELECT DISTINCT t.market_ticker FROM unnest(s.market_tickers) AS t(market_ticker)) m
+), proven AS (
+    SELECT DISTINCT r.market_ticker, r.session_id
+      FROM recorded r JOIN rl_proven_empty p USING (market_ticker)
+     WHERE p.from_us <= r.ended_us AND p.until_us >= r.next_us
 )
 SELECT market_ticker, session_id, from_us, until_us, is_exact, cause FROM spans WHERE until_us > from_us
 UNION ALL
-SELECT market_ticker, session_id, ended_us, next_us, false, cause
-  FROM recorded WHERE ended_us IS NOT NULL AND (next_us IS NULL OR next_us > ended_us);
+SELECT r.market_ticker, r.session_id, r.ended_us, r.next_us, p.session_id IS NOT NULL,
+       CASE WHEN p.session_id IS NULL THEN r.cause ELSE 'proven_empty' END
+  FROM recorded r LEFT JOIN proven p USING (market_ticker, session_id)
+ WHERE r.ended_us IS NOT NULL AND (r.next_us IS NULL OR r.next_us > r.ended_us);
 
 -- ---------------------------------------------------------------- partitions, one for each day of receive time
 

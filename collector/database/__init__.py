@@ -20,9 +20,10 @@ from collector.database._book_rows import (
     fetch_newest_snapshot,
     fetch_recording_sessions,
     fetch_unknown_cause,
+    is_proven_empty,
     open_book_rows,
 )
-from collector.database._coverage import CoverageRows, CoverageSession, CoverageSpan, fetch_coverage
+from collector.database._coverage import CoverageRows, CoverageSpan, fetch_coverage
 from collector.database._markets import store_market_record
 from collector.database._partitions import drop_partitions, ensure_partitions, fetch_first_day
 from collector.database._recorded import fetch_batch_rows, fetch_session_rows, open_row_pages
@@ -35,7 +36,6 @@ from collector.database._transactions import Pages, read_only
 
 __all__ = [
     "CoverageRows",
-    "CoverageSession",
     "CoverageSpan",
     "KindDifference",
     "Pages",
@@ -58,6 +58,7 @@ __all__ = [
     "fetch_session_rows",
     "fetch_session_summaries",
     "fetch_unknown_cause",
+    "is_proven_empty",
     "is_schema_applied",
     "open_book_rows",
     "open_row_pages",

@@ -42,7 +42,8 @@ async def write_batch(
     be stored or not; repeat the call with the same batch. Raises StoreUnavailable, after which the caller
     must repeat the call, and StoreRejected.
     """
-    block = encode_block(batch.first_frame, batch.frames, (), lexicon) if batch.frames else None
+    has_block = bool(batch.frames or batch.notes)
+    block = encode_block(batch.first_frame, batch.frames, batch.notes, lexicon) if has_block else None
     rows = batch.rows
     row_counts = tuple(len(facts) for facts in rows.values())
     checksum = checksum_of(b"") if block is None else block.checksum

@@ -7,7 +7,7 @@ from attrs import frozen
 from psycopg.rows import TupleRow, class_row
 
 from collector.database._transactions import Pages, open_pages
-from collector.facts import Cause
+from collector.facts import PROVEN_EMPTY, Cause
 from collector.postgres import TrioConnection
 from collector.protocol import BOOK_CHANNEL
 
@@ -160,14 +160,24 @@ async def fetch_changes(
 async def fetch_unknown_cause(
     connection: TrioConnection, session_id: int, ticker: str, at_us: int
 ) -> str | None:
-    """Why a book of a session was unknown at an instant, by `rl_book_spans`; None when it was exact."""
+    """Why a book of a session was unknown at an instant, by `rl_spans`; None when it was exact."""
     cursor = await connection.execute(
-        "SELECT cause FROM rl_book_spans WHERE session_id = %s AND market_ticker = %s AND from_us <= %s"
+        "SELECT NULLIF(cause, %s) FROM rl_spans(ARRAY[%s::integer], ARRAY[%s::text]) WHERE from_us <= %s"
         " ORDER BY from_us DESC LIMIT 1",
-        (session_id, ticker, at_us),
+        (PROVEN_EMPTY, session_id, ticker, at_us),
     )
     row = await cursor.fetchone()
     return Cause.NO_SNAPSHOT_YET if row is None else row[0]
+
+
+async def is_proven_empty(connection: TrioConnection, ticker: str, at_us: int) -> bool:
+    """Whether an instant is within a time in which nothing happened to the market, by a proof that holds."""
+    cursor = await connection.execute(
+        "SELECT EXISTS (SELECT FROM rl_proofs_between(%s, %s) WHERE market_ticker = %s)",
+        (at_us + 1, at_us + 1, ticker),
+    )
+    row = await cursor.fetchone()
+    return row is not None and bool(row[0])
 
 
 async def fetch_excuses(connection: TrioConnection, session_id: int) -> set[tuple[int, int, str]]:

@@ -1,10 +1,9 @@
 """
 When each market's book was exact or unknown within a window of time.
 
-Reads only, in one transaction. Queries `rl_book_spans`, from which `rl_market_coverage` is made: it continues
-after the last message of an active session, where `rl_market_coverage` ends. PostgreSQL applies a condition
-on `session_id` before the window functions of that view, so it reads only the sessions of the window: all
-their book states, and all their ledger for its holes.
+Reads only, in one transaction. Calls `rl_spans`, from which `rl_market_coverage` is made, with the sessions
+of the window: it reads all their book states, and all their ledger for its holes. It continues after the last
+message of an active session, where `rl_market_coverage` ends.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from attrs import frozen
 from psycopg.rows import TupleRow
 
 from collector.database._transactions import open_pages, read_only
+from collector.facts import PROVEN_EMPTY
 from collector.postgres import TrioConnection
 
 EARLIER_SESSIONS_MAX: Final = 20
@@ -38,9 +38,12 @@ _SESSIONS: Final = (
 )
 # Only spans that overlap the window: after many gaps a session has many, most of them outside.
 _SPANS: Final = (
-    "SELECT session_id, market_ticker, from_us, until_us, is_exact, cause FROM rl_book_spans"
-    " WHERE session_id = ANY(%(ids)s)"
-    " AND from_us < %(to_us)s AND (until_us IS NULL OR until_us > %(from_us)s)"
+    "SELECT session_id, market_ticker, from_us, until_us, is_exact, cause FROM rl_spans(%(ids)s::integer[])"
+    " WHERE from_us < %(to_us)s AND (until_us IS NULL OR until_us > %(from_us)s)"
+)
+_PROOFS: Final = (
+    "SELECT session_id, market_ticker, from_us, until_us, true, %(reason)s"
+    " FROM rl_proofs_between(%(from_us)s, %(to_us)s)"
 )
 
 
@@ -73,10 +76,14 @@ class CoverageSpan:
 
 @frozen
 class CoverageRows:
-    """What the database holds about a window: its sessions, and some before it; and spans of its sessions."""
+    """
+    What the database holds about a window: its sessions, and some before it; spans of its sessions; and the
+    times in which nothing happened to a market by a proof, which may lie between two sessions.
+    """
 
     sessions: tuple[CoverageSession, ...]
     spans: tuple[CoverageSpan, ...]
+    proofs: tuple[CoverageSpan, ...]
 
 
 async def fetch_coverage(connection: TrioConnection, from_us: int, to_us: int) -> CoverageRows:
@@ -91,7 +98,8 @@ async def fetch_coverage(connection: TrioConnection, from_us: int, to_us: int) -
             if session.ended_us is None or session.ended_us > from_us
         ]
         spans = await _fetch(connection, _SPANS, {**window, "ids": ids}, _span_of)
-    return CoverageRows(tuple(sessions), tuple(spans))
+        proofs = await _fetch(connection, _PROOFS, {**window, "reason": PROVEN_EMPTY}, _span_of)
+    return CoverageRows(tuple(sessions), tuple(spans), tuple(proofs))
 
 
 async def _fetch(

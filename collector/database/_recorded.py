@@ -15,10 +15,10 @@ from collector.storage import ColumnType, RowKind
 PAGE_BATCHES: Final = 200
 
 _BATCHES: Final = (
-    "SELECT l.*, r.payload, r.checksum AS block_checksum, r.last_frame AS block_last_frame, x.content"
+    "SELECT l.*, r.payload, r.checksum AS block_checksum, x.content"
     " FROM rl_write_ledger l"
     " LEFT JOIN rl_raw_blocks r ON r.session_id = l.session_id AND r.first_frame = l.first_frame"
-    "  AND l.last_frame >= l.first_frame"
+    "  AND r.last_frame = l.last_frame"
     " LEFT JOIN rl_raw_lexicons x ON x.session_id = r.session_id AND x.lexicon_number = r.lexicon_number"
     " WHERE l.session_id = %s AND l.batch_number > %s ORDER BY l.batch_number LIMIT %s"
 )

@@ -42,9 +42,9 @@ _HAS_COVERAGE: Final = "SELECT to_regclass(%s) IS NOT NULL AS is_there"
 _COVERAGE: Final = (
     "WITH spans AS (SELECT c.session_id, c.market_ticker, c.is_exact, c.from_us,"
     "  LEAST(c.until_us, COALESCE(s.ended_us, s.last_message_us, s.started_us)) AS until_us"
-    "  FROM rl_book_spans c JOIN rl_orderbook_sessions s USING (session_id)"
+    "  FROM rl_spans(%s::integer[]) c JOIN rl_orderbook_sessions s USING (session_id)"
     # Time after a market has left the session does not count: nothing was to be recorded then.
-    "  WHERE c.session_id = ANY(%s) AND c.cause IS DISTINCT FROM 'unfollowed'),"
+    "  WHERE c.cause IS DISTINCT FROM 'unfollowed'),"
     " ranked AS (SELECT *, row_number() OVER (PARTITION BY session_id, market_ticker"
     "  ORDER BY from_us DESC, until_us DESC) = 1 AS is_last FROM spans WHERE until_us > from_us)"
     " SELECT session_id, count(*) FILTER (WHERE is_last) AS markets,"

@@ -15,6 +15,8 @@ async def open_session(connection: TrioConnection, opening: SessionOpening) -> i
     """Make the session's row, or find it when it was made before. Returns its number."""
     values = asdict(opening, recurse=False)
     values["session_key"] = values.pop("key")
+    # It stands in the stream; the rows that follow from it name the earlier sessions.
+    del values["last_exact"]
     values["market_tickers"] = list(opening.market_tickers)
     places = ", ".join(f"%({name})s" for name in values)
     with translate_errors():

@@ -9,6 +9,9 @@ Live recording, reading back and the tests use the same code: the same frames al
 - `_sequence`: the counter of one subscription. `_order_book`: the book of one market.
 - `_tracker`: frames to facts, for one connection. `_market_state`: one market of it. `_message_facts`: facts
   that concern no book. `_downsampling`: fewer rows that still fold to the true book.
+- `_interruptions`: the proof that nothing happened while a book was unknown. `_maintenance`: when there is
+  none.
+- `_name_counts`: bounded counts of names that are not known.
 - `_stream`: what a session's stream holds besides its frames.
 """
 
@@ -24,11 +27,19 @@ from collector.facts._facts import (
     FrameBatch,
     FrameCounts,
     GapFact,
+    ProvenEmptyFact,
     ReceivedFrame,
     RejectFact,
     ReplyFact,
     SnapshotFact,
     TradeFact,
+)
+from collector.facts._interruptions import (
+    PROVABLE_US_MAX,
+    PROVEN_EMPTY,
+    HeldBook,
+    LastExact,
+    last_exact_of,
 )
 from collector.facts._market_state import MarketState
 from collector.facts._order_book import asks_of, digest_levels
@@ -38,6 +49,8 @@ from collector.facts._tracker import FeedTracker
 
 __all__ = [
     "FRAME_COUNTS",
+    "PROVABLE_US_MAX",
+    "PROVEN_EMPTY",
     "AuditFact",
     "BookStateFact",
     "Cause",
@@ -48,8 +61,11 @@ __all__ = [
     "FrameBatch",
     "FrameCounts",
     "GapFact",
+    "HeldBook",
+    "LastExact",
     "MarketState",
     "NoteKind",
+    "ProvenEmptyFact",
     "ReceivedFrame",
     "RejectFact",
     "ReplyFact",
@@ -60,4 +76,5 @@ __all__ = [
     "TradeFact",
     "asks_of",
     "digest_levels",
+    "last_exact_of",
 ]

@@ -8,6 +8,7 @@ frames from 1.
 from collections.abc import Sequence
 from operator import add
 from typing import Final, Literal, TypeAlias
+from uuid import UUID
 
 from attrs import field, fields, frozen
 from msgspec import Struct
@@ -162,6 +163,23 @@ class BookStateFact:
 
 
 @frozen
+class ProvenEmptyFact:
+    """
+    Nothing happened to a market while its book was unknown, from `from_us` until its snapshot in the frame.
+
+    The book was exact up to the frame `earlier_frame` of the session `earlier_key`, which may be this session
+    itself. See `_interruptions`.
+    """
+
+    market_ticker: str
+    frame_number: int
+    received_us: int
+    from_us: int
+    earlier_key: UUID
+    earlier_frame: int
+
+
+@frozen
 class AuditFact:
     """
     A book that was exact has been compared with the exchange's own, at the same place in the sequence.
@@ -209,6 +227,7 @@ Fact: TypeAlias = (
     | EventFact
     | GapFact
     | BookStateFact
+    | ProvenEmptyFact
     | AuditFact
     | RejectFact
     | ReplyFact

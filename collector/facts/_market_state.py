@@ -1,14 +1,19 @@
 """One market of a connection: its book, and whether that is known to be the exchange's."""
 
+import json
 from typing import Final
+from uuid import UUID
 
 from attrs import define, field
 
 from collector.facts._causes import Cause
-from collector.facts._facts import Origin, ReceivedFrame, SnapshotFact
+from collector.facts._facts import EventFact, Origin, ReceivedFrame, SnapshotFact
+from collector.facts._interruptions import INTERRUPTIONS, HeldBook, LastExact
 from collector.facts._order_book import OrderBook
 from collector.protocol import DeltaMessage, SnapshotMessage
 
+CLOCK_LOWERED: Final = "clock_lowered"
+"""The type of an event: the exchange may lower clocks in maintenance."""
 HOUR_US: Final = 3_600_000_000
 """In each such hour since 1970 UTC a book that changes is written out once, so that reading begins nearby."""
 
@@ -28,6 +33,8 @@ class MarketState:
     is_lost: bool = False
     _last_turn: tuple[int, Cause | None] | None = field(default=None, init=False)
     """Number of snapshots and cause when the state was last a fact; None before the first time."""
+    before: HeldBook | LastExact | None = None
+    """The exact book before an interruption that lasts; None where there is none or it proves nothing."""
     sid: int | None = None
     sequence_number: int = 0
     clock: int | None = None
@@ -47,14 +54,29 @@ class MarketState:
         """Whether the book is known to be the exchange's."""
         return self.unknown_cause is None
 
-    def lose(self, cause: Cause) -> None:
+    def lose(self, cause: Cause, session_key: UUID, frame: ReceivedFrame) -> None:
         """
-        The book is no longer known to be the exchange's. What made it unknown stays the cause until it is
-        exact again.
+        The book is no longer known to be the exchange's, by a frame of the session. What made it unknown
+        stays the cause until it is exact again.
         """
         if self.is_exact:
             self.unknown_cause = cause
+            self.before = self.held(session_key, frame.number - 1, frame.received_us)
+        if cause not in INTERRUPTIONS:
+            self.before = None
         self.is_lost = True
+
+    def held(self, session_key: UUID, last_frame: int, from_us: int) -> HeldBook:
+        """The book as it is now."""
+        book = OrderBook(dict(self.book.yes_bids), dict(self.book.no_bids))
+        return HeldBook(
+            market_ticker=self.ticker,
+            session_key=session_key,
+            last_frame=last_frame,
+            from_us=from_us,
+            clock=self.clock,
+            book=book,
+        )
 
     def turn(self) -> bool:
         """Whether the state becomes a fact now: it has changed since the last one, or a snapshot has come."""
@@ -101,10 +123,26 @@ class MarketState:
             return f"clock: book {self.clock}, exchange {snapshot.clock}"
         return difference
 
+    def lowered_clock(self, snapshot: SnapshotMessage, sid: int, seq: int, us: int) -> EventFact | None:
+        """The event of a snapshot whose clock is lower than the book's; None if it is not."""
+        if self.clock is None or snapshot.clock is None or snapshot.clock >= self.clock:
+            return None
+        clocks = json.dumps({"from": self.clock, "to": snapshot.clock})
+        return EventFact(
+            market_ticker=self.ticker,
+            sequence_number=seq,
+            timestamp_ms=None,
+            received_us=us,
+            event_type=CLOCK_LOWERED,
+            event=clocks,
+            sid=sid,
+        )
+
     def replace(self, snapshot: SnapshotMessage, sid: int, seq: int, received_us: int) -> None:
         """Make the book what a snapshot says. It is exact from here on."""
         self.book.replace(snapshot.yes_bids, snapshot.no_bids)
         self.unknown_cause = None
+        self.before = None
         self.is_lost = False
         self.sid = sid
         self.sequence_number = seq

@@ -17,10 +17,9 @@ same facts: that is what lets a recording be derived again. So markets that join
 what the exchange says, never by what was requested of it.
 """
 
-import json
-from collections import Counter
 from collections.abc import Iterable
 from typing import Final
+from uuid import UUID
 
 from attrs import define, field
 
@@ -30,7 +29,6 @@ from collector.facts._facts import (
     AuditFact,
     BookStateFact,
     DeltaFact,
-    EventFact,
     Fact,
     FrameBatch,
     FrameCounts,
@@ -40,8 +38,10 @@ from collector.facts._facts import (
     RejectFact,
     ReplyFact,
 )
+from collector.facts._interruptions import HeldBook, LastExact, last_exact_of, prove_empty
 from collector.facts._market_state import HOUR_US, MarketState
 from collector.facts._message_facts import event_fact, trade_fact
+from collector.facts._name_counts import NameCounts
 from collector.facts._sequence import Order, SequenceChain
 from collector.protocol import (
     BOOK_CHANNEL,
@@ -65,13 +65,7 @@ from collector.protocol import (
 )
 
 BOOK_TYPES: Final = frozenset({"orderbook_delta", "orderbook_snapshot"})
-UNKNOWN_NAMES_MAX: Final = 200
-"""Names that the exchange makes up are counted one by one up to here, and together beyond."""
-CLOCK_LOWERED: Final = "clock_lowered"
-"""
-The event of a snapshot whose clock is lower than the book's was: the exchange may lower clocks in
-maintenance.
-"""
+NO_KEY: Final = UUID(int=0)
 
 
 @define(eq=False)
@@ -84,18 +78,19 @@ class FeedTracker:
     """
 
     markets: dict[str, MarketState]
+    session_key: UUID = NO_KEY
     chains: dict[int, SequenceChain] = field(factory=dict[int, SequenceChain])
     book_sid: int | None = None
     ended_sids: set[int] = field(factory=set[int])
     channels: dict[int, str] = field(factory=dict[int, str])
-    unknown_types: Counter[str] = field(factory=Counter[str])
-    unknown_fields: Counter[str] = field(factory=Counter[str])
+    unknown_types: NameCounts = field(factory=NameCounts)
+    unknown_fields: NameCounts = field(factory=NameCounts)
     negative_levels: int = 0
     _recorded: set[str] = field(init=False)
     """The markets that were given or have had a book since: the lifecycle channel reports all others too."""
     _listed: frozenset[str] | None = None
     """What the subscription of the books carries, where the exchange has said so."""
-    _left: set[str] = field(factory=set[str])
+    _left: dict[str, LastExact | None] = field(factory=dict[str, "LastExact | None"])
     """Markets that were taken out of the subscription: late deltas of them say nothing about others."""
     _frame: ReceivedFrame = field(init=False)
     _facts: list[Fact] = field(init=False)
@@ -107,15 +102,20 @@ class FeedTracker:
         self._recorded = set(self.markets)
 
     @classmethod
-    def of_markets(cls, tickers: Iterable[str]) -> "FeedTracker":
+    def of_markets(
+        cls, tickers: Iterable[str], session_key: UUID = NO_KEY, last_exact: Iterable[LastExact] = ()
+    ) -> "FeedTracker":
         """
-        A tracker for a connection that is about to subscribe to these markets. That their books are unknown
-        until their first snapshot goes without a fact.
+        A tracker for a session that is about to subscribe to these markets, with the last exact books of
+        earlier sessions. That books are unknown until their first snapshot does not become a fact.
         """
         markets = {ticker: MarketState(ticker) for ticker in tickers}
+        for last in last_exact:
+            if last.market_ticker in markets:
+                markets[last.market_ticker].before = last
         for market in markets.values():
             market.turn()
-        return cls(markets)
+        return cls(markets, session_key)
 
     @property
     def recorded(self) -> frozenset[str]:
@@ -129,6 +129,14 @@ class FeedTracker:
         self._facts = facts
         kinds = [self._process_frame(frame) for frame in frames]
         return FrameBatch(frames, tuple(facts), FrameCounts.of_kinds(kinds))
+
+    def held_books(self, last_frame: int, ended_us: int) -> dict[str, HeldBook | LastExact | None]:
+        """The last exact book of each market at the session's end; None where it proves nothing."""
+        key = self.session_key
+        return self._left | {
+            market.ticker: market.held(key, last_frame, ended_us) if market.is_exact else market.before
+            for market in self.markets.values()
+        }
 
     def lost_markets(self) -> list[str]:
         """Markets whose books must be requested, in a stable order."""
@@ -215,7 +223,7 @@ class FeedTracker:
         decoded = decode_message(envelope)
         if envelope.unknown_fields or decoded.unknown_fields:
             for name in (*envelope.unknown_fields, *decoded.unknown_fields):
-                _count_name(self.unknown_fields, f"{envelope.type}.{name[:100]}")
+                self.unknown_fields.note(f"{envelope.type}.{name}")
         match decoded.message:
             case DeltaMessage() | SnapshotMessage() as message:
                 return self._process_book(envelope, message)
@@ -226,7 +234,7 @@ class FeedTracker:
                 self._note_event(envelope, lifecycle)
                 kind, cause = "controls", Cause.OTHER_SUBSCRIPTION
             case OtherMessage() as message:
-                _count_name(self.unknown_types, envelope.type)
+                self.unknown_types.note(envelope.type)
                 kind, cause = "controls", Cause.UNKNOWN_TYPE
                 self._facts.append(ReplyFact(envelope.sid, envelope.command_id, message))
             case SubscribedReply() | ErrorReply() | UnsubscribedReply() | OkReply() as reply:
@@ -291,7 +299,7 @@ class FeedTracker:
     def _replace_book(self, envelope: Envelope, snapshot: SnapshotMessage, sid: int, seq: int) -> None:
         market = self._market(snapshot.market_ticker)
         self._recorded.add(market.ticker)
-        self._left.discard(market.ticker)
+        self._left.pop(market.ticker, None)
         origin: Origin
         if envelope.command_id is not None:
             origin = "requested"
@@ -301,25 +309,22 @@ class FeedTracker:
             origin = "unsolicited"
         is_audit = origin == "requested" and market.is_exact and market.sid == sid
         difference = market.difference(snapshot) if is_audit else None
-        self._note_lowered_clock(market, snapshot, sid, seq)
-        market.replace(snapshot, sid, seq, self._frame.received_us)
+        received_us, before = self._frame.received_us, market.before
+        lowered = market.lowered_clock(snapshot, sid, seq, received_us)
+        market.replace(snapshot, sid, seq, received_us)
         self._turned[market.ticker] = market
-        self._facts.append(market.as_snapshot(self._frame, origin))
+        fact = market.as_snapshot(self._frame, origin)
+        proof = None if before is None else prove_empty(before, fact)
+        self._facts += [each for each in (lowered, fact, proof) if each is not None]
         if origin == "requested" and self._listed is not None and market.ticker not in self._listed:
             # A late answer of a market that has left: nothing follows it.
             self._lose_one(market, sid, seq + 1, cause=Cause.UNFOLLOWED)
             self._forget(market)
         elif is_audit:
-            is_match, received_us = difference is None, self._frame.received_us
+            is_match = difference is None
             self._facts.append(AuditFact(market.ticker, seq, received_us, is_match, difference, sid=sid))
             if difference is not None:
                 self._lose_one(market, sid, seq + 1, cause=Cause.AUDIT_MISMATCH)
-
-    def _note_lowered_clock(self, market: MarketState, snapshot: SnapshotMessage, sid: int, seq: int) -> None:
-        if market.clock is not None and snapshot.clock is not None and snapshot.clock < market.clock:
-            clocks = json.dumps({"from": market.clock, "to": snapshot.clock})
-            times = (seq, None, self._frame.received_us)
-            self._facts.append(EventFact(market.ticker, *times, CLOCK_LOWERED, clocks, sid=sid))
 
     def _begin_hour(self, market: MarketState) -> None:
         """Before a market's first change in an hour its exact book is written out, as of its last frame."""
@@ -435,7 +440,7 @@ class FeedTracker:
         received = self._chain(sid).expected
         assert received >= expected
         self._facts.append(self._gap(sid, expected, received, cause=cause, market_ticker=market.ticker))
-        market.lose(cause)
+        market.lose(cause, self.session_key, self._frame)
         self._turned[market.ticker] = market
 
     def _lose_all(self, cause: Cause) -> None:
@@ -448,7 +453,7 @@ class FeedTracker:
     def _lose_books(self, cause: Cause) -> None:
         """All books are unknown, those too whose first snapshot may be what is missing."""
         for market in self.markets.values():
-            market.lose(cause)
+            market.lose(cause, self.session_key, self._frame)
         self._turned.update(self.markets)
 
     def _gap(
@@ -476,19 +481,15 @@ class FeedTracker:
     def _market(self, ticker: str) -> MarketState:
         market = self.markets.get(ticker)
         if market is None:
-            market = self.markets[ticker] = MarketState(ticker)
+            market = self.markets[ticker] = MarketState(ticker, before=self._left.get(ticker))
         return market
 
     def _forget(self, market: MarketState) -> None:
         """The market is not in the subscription any more, whatever its book was before."""
         market.unknown_cause = Cause.UNFOLLOWED
         self._turned[market.ticker] = market
-        self._left.add(market.ticker)
+        self._left[market.ticker] = last_exact_of(market.before)
         del self.markets[market.ticker]
-
-
-def _count_name(counts: Counter[str], name: str) -> None:
-    counts[name if name in counts or len(counts) < UNKNOWN_NAMES_MAX else "(others)"] += 1
 
 
 def _numbered(envelope: Envelope) -> tuple[int, int]:

@@ -8,10 +8,18 @@ Pure. Does not know PostgreSQL. Reads no clock. Starts no task.
   the compressor too.
 """
 
-from collector.rawblocks._block import DamagedBlock, RawBlock, checksum_of, decode_block, encode_block
+from collector.rawblocks._block import (
+    BlockContent,
+    DamagedBlock,
+    RawBlock,
+    checksum_of,
+    decode_block,
+    encode_block,
+)
 from collector.rawblocks._dictionary import Lexicon, LexiconBuilder
 
 __all__ = [
+    "BlockContent",
     "DamagedBlock",
     "Lexicon",
     "LexiconBuilder",

@@ -13,7 +13,7 @@ from typing import Final
 import trio
 from attrs import frozen
 
-from collector.database import CoverageRows, CoverageSession, CoverageSpan
+from collector.database import CoverageRows, CoverageSpan
 
 _MARKETS_PER_STEP: Final = 20
 _SPANS_PER_STEP: Final = 1000
@@ -59,7 +59,7 @@ class _Stretch:
 async def coverage_of_markets(rows: CoverageRows, from_us: int, to_us: int) -> list[MarketCoverage]:
     """All markets' intervals, by ticker. Checkpoints on the way, as there may be a thousand markets."""
     stretches: dict[str, list[_Stretch]] = {}
-    sessions = {session.session_id: session for session in rows.sessions}
+    ended_us = {session.session_id: session.ended_us for session in rows.sessions}
     for session in rows.sessions:
         if session.ended_us is not None:
             after = _Stretch(
@@ -73,8 +73,8 @@ async def coverage_of_markets(rows: CoverageRows, from_us: int, to_us: int) -> l
             for ticker in session.market_tickers:
                 stretches.setdefault(ticker, []).append(after)
         await trio.lowlevel.checkpoint()
-    for count, span in enumerate(rows.spans, 1):
-        stretch = _stretch_of(span, sessions[span.session_id], from_us, to_us)
+    for count, span in enumerate((*rows.spans, *rows.proofs), 1):
+        stretch = _stretch_of(span, ended_us.get(span.session_id), from_us, to_us)
         stretches.setdefault(span.market_ticker, []).append(stretch)
         if count % _SPANS_PER_STEP == 0:
             await trio.lowlevel.checkpoint()
@@ -88,12 +88,8 @@ async def coverage_of_markets(rows: CoverageRows, from_us: int, to_us: int) -> l
     return markets
 
 
-def _stretch_of(span: CoverageSpan, session: CoverageSession, from_us: int, to_us: int) -> _Stretch:
-    end_us = min(
-        to_us if span.until_us is None else span.until_us,
-        to_us if session.ended_us is None else session.ended_us,
-        to_us,
-    )
+def _stretch_of(span: CoverageSpan, ended_us: int | None, from_us: int, to_us: int) -> _Stretch:
+    end_us = min(us for us in (span.until_us, ended_us, to_us) if us is not None)
     return _Stretch(
         from_us=max(span.from_us, from_us),
         to_us=end_us,

@@ -6,13 +6,13 @@ does not grow with the number of frames, and the order in which PostgreSQL retur
 hash is Python's own, so sums are comparable only within one process.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from attrs import define, field, frozen
 
 from collector.facts import Fact, FeedTracker, FrameCounts, ReceivedFrame, Thinner
-from collector.storage import KIND_BY_FACT, RowKind, Values
+from collector.storage import KIND_BY_FACT, RowKind, SessionOpening, Values, tracker_of
 
 BUCKET_US: Final = 600_000_000
 _MODULUS: Final = 2**64
@@ -55,20 +55,14 @@ class RowSums:
 class Derivation:
     """One session, folded from its raw frames as the recorder folded it."""
 
-    sample_rate: int
+    opening: SessionOpening
     rows: RowSums = field(factory=RowSums)
     _tracker: FeedTracker = field(init=False)
     _thinner: Thinner = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._thinner = Thinner(self.sample_rate)
-
-    @classmethod
-    def of_session(cls, market_tickers: Sequence[str], sample_rate: int) -> "Derivation":
-        """The state before the first frame: with the markets that the session was about to subscribe."""
-        derivation = cls(sample_rate)
-        derivation._tracker = FeedTracker.of_markets(market_tickers)
-        return derivation
+        self._tracker = tracker_of(self.opening)
+        self._thinner = Thinner(self.opening.sample_rate)
 
     def fold(self, frames: Iterable[ReceivedFrame]) -> FrameCounts:
         """Fold the next frames, in order. Returns how many there were of each kind."""

@@ -20,6 +20,7 @@ from collector.database import (
     fetch_newest_snapshot,
     fetch_recording_sessions,
     fetch_unknown_cause,
+    is_proven_empty,
     read_only,
 )
 from collector.errors import CollectorError
@@ -189,11 +190,12 @@ async def _fetch_candidates(connection: TrioConnection, ticker: str, at_us: int)
         if (row.is_over, row.reach_us) != (rows[0].is_over, rows[0].reach_us):
             break
         until_us = min(at_us, row.last_us) if row.is_open else at_us
-        cause = (
-            row.ending
-            if row.is_over
-            else await fetch_unknown_cause(connection, row.session_id, ticker, until_us)
-        )
+        if not row.is_over:
+            cause = await fetch_unknown_cause(connection, row.session_id, ticker, until_us)
+        elif await is_proven_empty(connection, ticker, at_us):
+            cause = None
+        else:
+            cause = row.ending
         if cause is None and until_us < at_us:
             cause = Cause.NOT_RECORDED_YET
         (session,) = await fetch_sessions(connection, row.session_id)
@@ -258,7 +260,7 @@ async def _fold_until(connection: TrioConnection, session: RecordedSession, at_u
     tracker = FeedTracker.of_markets(session.first_tickers)
     async for page in batch_pages(connection, session.session_id):
         for batch in page:
-            frames = batch.frames()
+            frames = batch.content().frames
             tracker.process(frame for frame in frames if frame.received_us <= at_us)
             if any(frame.received_us > at_us for frame in frames):
                 return tracker

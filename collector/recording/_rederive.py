@@ -15,7 +15,13 @@ from collector.errors import CollectorError
 from collector.postgres import TrioConnection, translate_errors
 from collector.recording._derivation import Derivation
 from collector.recording._progress import OnProgress, ignore_progress
-from collector.recording._session_reader import NotProven, RecordedSession, batch_pages, fetch_sessions
+from collector.recording._session_reader import (
+    NotProven,
+    RecordedSession,
+    batch_pages,
+    fetch_sessions,
+    read_opening,
+)
 from collector.storage import KINDS, Batch
 
 
@@ -91,18 +97,20 @@ async def _rederive(
 async def _derive(
     connection: TrioConnection, session: RecordedSession, replacement: Replacement, on_progress: OnProgress
 ) -> None:
-    derivation = Derivation.of_session(session.first_tickers, session.sample_rate)
+    derivation: Derivation | None = None
     batches = frames = 0
     async for page in batch_pages(connection, session.session_id):
         for recorded in page:
             for problem in recorded.place_problems(batches, frames):
                 raise NotProven(problem)
             batches, frames = recorded.number, recorded.last_frame
-            received = recorded.frames()
-            facts, counts = derivation.facts_of(received)
+            content = recorded.content()
+            if derivation is None:
+                derivation = Derivation(read_opening(content))
+            facts, counts = derivation.facts_of(content.frames)
             if recorded.number == session.batches:
                 facts += derivation.last_facts()
-            await replacement.add(Batch(batches, received, facts, counts, frames + 1))
+            await replacement.add(Batch(batches, content.frames, facts, counts, frames + 1))
         on_progress(session.session_id, batches, session.batches)
     if (batches, frames) != (session.batches, session.frames):
         raise NotProven(

@@ -6,20 +6,23 @@ that they are of one state of the database.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 
 from collector.database import Pages, fetch_batch_rows, fetch_session_rows
 from collector.errors import CollectorError
-from collector.facts import FRAME_COUNTS, FrameCounts, ReceivedFrame
+from collector.facts import FRAME_COUNTS, FrameCounts, NoteKind
 from collector.postgres import TrioConnection
-from collector.rawblocks import DamagedBlock, checksum_of, decode_block
-from collector.storage import RowKind
+from collector.rawblocks import BlockContent, DamagedBlock, checksum_of, decode_block
+from collector.storage import RowKind, SessionOpening, opening_of
 
 
 class NotProven(CollectorError):  # noqa: N818 - names the state of a recording
     """Raw frames of a session are missing, or are not what was written."""
+
+
+_NO_BLOCK: Final = checksum_of(b"")
 
 
 @frozen
@@ -107,9 +110,14 @@ class RecordedBatch:
         return self.last_frame >= self.first_frame
 
     @property
+    def has_block(self) -> bool:
+        """Whether the ledger says that it has a raw block: one of frames, of notes, or of both."""
+        return self.has_frames or self.row["checksum"] != _NO_BLOCK
+
+    @property
     def is_block_missing(self) -> bool:
-        """Whether it has frames, and their raw block is not there."""
-        return self.has_frames and self.row["payload"] is None
+        """Whether it has a raw block that is not there."""
+        return self.has_block and self.row["payload"] is None
 
     @property
     def frame_counts(self) -> FrameCounts:
@@ -133,10 +141,10 @@ class RecordedBatch:
             )
         return problems
 
-    def frames(self) -> list[ReceivedFrame]:
-        """Its frames, verbatim; none when it has none. Raises NotProven."""
-        if not self.has_frames:
-            return []
+    def content(self) -> BlockContent:
+        """Its frames and notes, verbatim. Raises NotProven."""
+        if not self.has_block:
+            return BlockContent((), ())
         number, payload = self.number, self.row["payload"]
         if payload is None:
             raise NotProven(f"batch {number}: the raw block of frame {self.first_frame} is missing")
@@ -144,13 +152,13 @@ class RecordedBatch:
         if checksum_of(payload) != checksum or checksum != self.row["checksum"]:
             raise NotProven(f"batch {number}: checksums of raw block and ledger do not agree")
         try:
-            frames = decode_block(self.first_frame, payload, self.row["content"] or b"").frames
+            content = decode_block(self.first_frame, payload, self.row["content"] or b"")
         except DamagedBlock as error:
             raise NotProven(f"batch {number}: the raw block can't be read: {error}") from error
-        last_frame = frames[-1].number if frames else self.first_frame - 1
-        if not frames or last_frame != self.last_frame or self.row["block_last_frame"] != self.last_frame:
+        last_frame = self.first_frame + len(content.frames) - 1
+        if last_frame != self.last_frame:
             raise NotProven(f"batch {number}: the raw block ends with frame {last_frame}")
-        return list(frames)
+        return content
 
 
 async def fetch_sessions(connection: TrioConnection, session_id: int | None) -> list[RecordedSession]:
@@ -168,6 +176,17 @@ def batch_pages(connection: TrioConnection, session_id: int) -> Pages[RecordedBa
         return [RecordedBatch(row) for row in await fetch_batch_rows(connection, session_id, after)]
 
     return Pages(fetch)
+
+
+def read_opening(content: BlockContent) -> SessionOpening:
+    """The session's opening, which its stream begins with. Raises NotProven."""
+    first = content.notes[0] if content.notes else None
+    if first is None or first.kind is not NoteKind.OPENING:
+        raise NotProven("the stream does not begin with the session's opening")
+    try:
+        return opening_of(first)
+    except ValueError as error:
+        raise NotProven(f"the session's opening can't be read: {error}") from error
 
 
 def _frame_counts(row: Mapping[str, Any]) -> FrameCounts:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
-from attrs import define, field
+from attrs import asdict, define, field
 
 from collector.database import fetch_first_day, open_row_pages, read_only
 from collector.facts import FrameCounts
@@ -29,8 +29,9 @@ from collector.recording._session_reader import (
     RecordedSession,
     batch_pages,
     fetch_sessions,
+    read_opening,
 )
-from collector.storage import DAY_US, DELTA, GAP, KINDS, RAW_BLOCK, SNAPSHOT, RowKind
+from collector.storage import DAY_US, DELTA, GAP, KINDS, RAW_BLOCK, SNAPSHOT, RowKind, SessionOpening
 
 FINDINGS_MAX: Final = 100
 """For each session: a recording that is wrong in a hundred places is wrong."""
@@ -70,7 +71,7 @@ class SessionReport:
 class _Walk:
     """What going through the batches of a session has gathered."""
 
-    derivation: Derivation
+    derivation: Derivation | None = None
     totals: FrameCounts = field(factory=FrameCounts)
     rows: dict[RowKind, int] = field(factory=lambda: dict.fromkeys(KINDS, 0))
     is_whole: bool = True
@@ -106,24 +107,28 @@ async def _verify(
     report = SessionReport(session.session_id, session.status)
     first_raw_day = await fetch_first_day(connection, RAW_BLOCK.table)
     may_be_gone = _is_dropped(session.started_us, first_raw_day)
-    walk = _Walk(Derivation.of_session(session.first_tickers, session.sample_rate))
+    walk = _Walk()
     async for page in batch_pages(connection, session.session_id):
         for batch in page:
-            _verify_batch(report, walk, batch, may_be_gone=may_be_gone)
+            _verify_batch(report, session, walk, batch, may_be_gone=may_be_gone)
         on_progress(session.session_id, report.batches, session.batches)
     _verify_totals(report, session, walk.totals)
     if walk.is_start_gone:
         report.proof = "rows"
         report.notes.append("checked from rows alone: retention has dropped the first raw blocks")
         await _verify_rows(connection, report, session, walk)
-    elif walk.is_whole:
+    elif walk.is_whole and walk.derivation is not None:
         await _verify_derived(connection, report, session, walk.derivation)
+    elif walk.is_whole:
+        _compare(report, RowSums(), await _sum_rows(connection, session.session_id), {})
     else:
         report.find("rows were not compared, since raw frames are missing or damaged")
     return report
 
 
-def _verify_batch(report: SessionReport, walk: _Walk, batch: RecordedBatch, *, may_be_gone: bool) -> None:
+def _verify_batch(
+    report: SessionReport, session: RecordedSession, walk: _Walk, batch: RecordedBatch, *, may_be_gone: bool
+) -> None:
     """Check one ledger row and its block."""
     for problem in batch.place_problems(report.batches, report.frames):
         report.find(problem)
@@ -135,21 +140,34 @@ def _verify_batch(report: SessionReport, walk: _Walk, batch: RecordedBatch, *, m
         walk.is_start_gone = True
         return
     try:
-        frames = batch.frames()
+        content = batch.content()
+        frames = content.frames
+        if walk.derivation is None and not walk.is_start_gone:
+            walk.derivation = Derivation(read_opening(content))
+            _verify_opening(report, session, walk.derivation.opening)
     except NotProven as error:
         report.find(str(error))
         walk.is_whole = False
         walk.has_block = True
         return
-    walk.has_block = walk.has_block or bool(frames)
+    walk.has_block = walk.has_block or batch.has_block
     received_us = (frames[0].received_us, frames[-1].received_us) if frames else (None, None)
     if received_us != batch.received_us:
         report.find(f"batch {batch.number}: the ledger's receive times are not those of its frames")
     # What frames mean depends on all before them.
-    if walk.is_start_gone:
-        return
-    if walk.derivation.fold(frames) != batch.frame_counts:
+    if walk.derivation is not None and walk.derivation.fold(frames) != batch.frame_counts:
         report.find(f"batch {batch.number}: the ledger's counts of frames are not those of its frames")
+
+
+def _verify_opening(report: SessionReport, session: RecordedSession, opening: SessionOpening) -> None:
+    """The session's row says what its opening says."""
+    for name, value in asdict(opening, recurse=False).items():
+        if name == "market_tickers":
+            recorded: object = session.first_tickers
+        else:
+            recorded = session.row.get("session_key" if name == "key" else name, value)
+        if recorded != value:
+            report.find(f"the session's {name} is {recorded!r}, and {value!r} by its opening")
 
 
 def _verify_totals(report: SessionReport, session: RecordedSession, totals: FrameCounts) -> None:

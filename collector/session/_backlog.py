@@ -14,7 +14,16 @@ import trio
 from attrs import define, field, frozen
 
 from collector.errors import FeedLost
-from collector.facts import DeltaFact, Fact, FrameBatch, FrameCounts, ReceivedFrame, SnapshotFact, TradeFact
+from collector.facts import (
+    DeltaFact,
+    Fact,
+    FrameBatch,
+    FrameCounts,
+    ReceivedFrame,
+    SnapshotFact,
+    StreamNote,
+    TradeFact,
+)
 from collector.storage import Batch, SessionEnding
 from collector.wakeup import Wakeup
 
@@ -51,6 +60,7 @@ class Backlog:
     flush_interval_s: float
     ending: SessionEnding | None = None
     _pieces: deque[_Piece] = field(factory=deque[_Piece], init=False)
+    _notes: deque[StreamNote] = field(factory=deque[StreamNote], init=False)
     _frames: int = field(default=0, init=False)
     _rows: int = field(default=0, init=False)
     _batches: int = field(default=0, init=False)
@@ -76,6 +86,11 @@ class Backlog:
         if len(self._pieces) == 1 or self._is_full():
             self._changed.notify()
 
+    def note(self, note: StreamNote) -> None:
+        """Add a note of the stream, after the frames so far. It is written with the frames around it."""
+        assert self.ending is None, "nothing comes after the end"
+        self._notes.append(note)
+
     async def flush(self) -> None:
         """Have what waits now written at once, and wait until it is; not for what comes meanwhile."""
         last_frame = self._next_frame - 1 + self._frames
@@ -99,7 +114,7 @@ class Backlog:
         while not self._is_due():
             with trio.move_on_at(self._due_s()):
                 await self._changed.wait()
-        if self._pieces:
+        if self._pieces or self._notes:
             self._taken = self._cut()
         return self._taken
 
@@ -141,7 +156,15 @@ class Backlog:
         self._rows -= _row_count(facts)
         self._batches += 1
         self._next_frame += len(frames)
-        return Batch(self._batches, frames, facts, counts, self._next_frame)
+        notes = self._take_notes()
+        return Batch(self._batches, frames, facts, counts, self._next_frame, notes=notes)
+
+    def _take_notes(self) -> list[StreamNote]:
+        """The notes before the next frame. A later one has its place in the next batch."""
+        notes: list[StreamNote] = []
+        while self._notes and self._notes[0].after_frame < self._next_frame:
+            notes.append(self._notes.popleft())
+        return notes
 
 
 def _row_count(facts: Sequence[Fact]) -> int:

@@ -19,7 +19,7 @@ import random
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 import trio
 from attrs import define, field, frozen
@@ -28,15 +28,19 @@ from collector.clock import WallClock, wait_for_tick
 from collector.errors import FeedError, FeedLost, leaves_of, worst_of
 from collector.exchange import StampedText, Transport
 from collector.facts import (
+    PROVABLE_US_MAX,
     AuditFact,
     Cause,
     DeltaFact,
     FeedTracker,
     FrameBatch,
     GapFact,
+    HeldBook,
+    LastExact,
     ReceivedFrame,
     Thinner,
     TradeFact,
+    last_exact_of,
 )
 from collector.live import LiveHub
 from collector.observe import FeedStatus, RecorderState, SessionStats, get_logger
@@ -44,7 +48,14 @@ from collector.protocol import USE_YES_PRICE
 from collector.session._backlog import FRAMES_MAX, Backlog, BacklogFull
 from collector.session._writer import SessionWriter
 from collector.spool import Spool
-from collector.storage import OpenStore, SessionEnding, SessionOpening
+from collector.storage import (
+    OpenStore,
+    SessionEnding,
+    SessionOpening,
+    ending_note,
+    opening_note,
+    tracker_of,
+)
 from collector.subscriptions import Conversation, Pace
 from collector.wakeup import Wakeup
 
@@ -56,12 +67,15 @@ UNSUBSCRIBE_S_MAX: Final = 10.0
 """Maximum seconds for unsubscribing at a stop. Part of the drain time, DRAIN_S_MAX."""
 STEP_CHARACTERS_MAX: Final = 300_000
 """Maximum characters folded without a checkpoint: about 1,000 deltas (7 ms) or 12 snapshots of 700 levels."""
+DIGESTS_PER_STEP: Final = 50
+"""Books whose digests are computed without a checkpoint: up to 100 µs each."""
 EXAMPLE_TEXT_MAX: Final = 500
 """Maximum characters of a frame in a log line."""
 
 _log = get_logger("session")
 
 StampedTexts = Sequence[StampedText]
+HeldBooks: TypeAlias = dict[str, HeldBook | LastExact]
 
 
 @frozen
@@ -86,6 +100,8 @@ class SessionContext:
     """Whether markets come and go within a session."""
     store_ready: trio.Event = field(factory=trio.Event)
     backlogs: set[Backlog] = field(factory=set[Backlog])
+    held_books: HeldBooks = field(factory=dict[str, "HeldBook | LastExact"])
+    """By market, the last exact book of a session that has ended: see `collector.facts`."""
 
     @property
     def waiting_frames(self) -> int:
@@ -139,7 +155,8 @@ async def run_session(
                 connecting.start_soon(_stop_connecting, context.stopping, connected, connecting.cancel_scope)
                 async with context.open_transport() as transport:
                     connected.set()
-                    session = _Session.begin(context, feed, transport)
+                    last_exact = await _last_exact_books(context.held_books, feed.market_tickers)
+                    session = _Session.begin(context, feed, transport, last_exact)
                     nursery.start_soon(session.write, name=f"writer:{feed.name}")
                     on_connected(session.stats, session.follow)
                     await session.receive()
@@ -147,6 +164,19 @@ async def run_session(
         except* FeedError as group:
             error = _reason_of(group)
         end.tell(error)
+
+
+async def _last_exact_books(held: HeldBooks, tickers: Sequence[str]) -> tuple[LastExact, ...]:
+    """The markets' last exact books, with their digests. A checkpoint each few books."""
+    books: list[LastExact] = []
+    for count, ticker in enumerate(tickers, 1):
+        book = last_exact_of(held.get(ticker))
+        if book is not None:
+            held[ticker] = book
+            books.append(book)
+        if count % DIGESTS_PER_STEP == 0:
+            await trio.lowlevel.checkpoint()
+    return tuple(books)
 
 
 async def _stop_connecting(stopping: trio.Event, connected: trio.Event, scope: trio.CancelScope) -> None:
@@ -176,18 +206,18 @@ class _Session:
     _is_cut_short: bool = field(default=False, init=False)
 
     @classmethod
-    def begin(cls, context: SessionContext, feed: FeedStatus, transport: Transport) -> "_Session":
+    def begin(
+        cls,
+        context: SessionContext,
+        feed: FeedStatus,
+        transport: Transport,
+        last_exact: tuple[LastExact, ...],
+    ) -> "_Session":
         """A session as of the moment that its connection stands."""
         state = context.state
-        tracker = FeedTracker.of_markets(feed.market_tickers)
-        stats = SessionStats(uuid.UUID(int=context.rng.getrandbits(128)), feed.name, tracker, context.clock())
-        state.is_simulated = state.is_simulated or transport.is_simulated
-        state.forget_books(feed.name)
-        state.add_session(stats)
-        backlog = Backlog(context.batch_rows, context.flush_interval_s)
-        context.backlogs.add(backlog)
+        key, started_us = uuid.UUID(int=context.rng.getrandbits(128)), context.clock()
         opening = SessionOpening(
-            key=stats.key,
+            key=key,
             recorder_key=context.recorder_key,
             market_tickers=feed.market_tickers,
             ws_url=context.ws_url,
@@ -195,8 +225,17 @@ class _Session:
             code_version=state.code_version,
             sample_rate=state.sample_rate,
             use_yes_price=USE_YES_PRICE,
-            started_us=stats.started_us,
+            started_us=started_us,
+            last_exact=last_exact,
         )
+        tracker = tracker_of(opening)
+        stats = SessionStats(key, feed.name, tracker, started_us)
+        state.is_simulated = state.is_simulated or transport.is_simulated
+        state.forget_books(feed.name)
+        state.add_session(stats)
+        backlog = Backlog(context.batch_rows, context.flush_interval_s)
+        backlog.note(opening_note(opening))
+        context.backlogs.add(backlog)
         writer = SessionWriter(
             store=context.open_store(opening),
             journal=context.spool.journal(opening),
@@ -386,6 +425,8 @@ class _Session:
         else:
             close_code = error.close_code if isinstance(error, FeedLost) else None
             ending = SessionEnding(ended_us, "error", str(error), close_code, self._frames_folded)
+        self._hold_books(ended_us)
+        self.backlog.note(ending_note(ending, self._frames_folded))
         self.backlog.close(ending, self.thinner.finish())
         self.stats.status = ending.status
         self.stats.ended_us = ending.ended_us
@@ -394,6 +435,16 @@ class _Session:
         for market in self.tracker.markets.values():
             market.unknown_cause = market.unknown_cause or Cause.SESSION_ENDED
         _log.info("session_ended", session=self.stats.session_id, status=ending.status, reason=ending.reason)
+
+    def _hold_books(self, ended_us: int) -> None:
+        """Keep the last exact books for the next session of their markets; not those that are too old."""
+        held = self.context.held_books
+        for ticker, book in self.tracker.held_books(self._frames_folded, ended_us).items():
+            held.pop(ticker, None)
+            if book is not None:
+                held[ticker] = book
+        for ticker in [each for each, book in held.items() if book.from_us < ended_us - PROVABLE_US_MAX]:
+            del held[ticker]
 
 
 def _reason_of(group: BaseExceptionGroup[FeedError]) -> FeedError:

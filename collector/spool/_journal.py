@@ -26,14 +26,14 @@ import zstandard
 from attrs import define, field
 
 from collector.errors import CollectorError
-from collector.facts import Fact, FrameCounts, ReceivedFrame
+from collector.facts import Fact, FrameCounts, ReceivedFrame, StreamNote
 from collector.observe import SpoolStatus, get_logger
 from collector.storage import KINDS, Batch, SessionEnding, SessionOpening
 from collector.wakeup import Wakeup
 
 SEGMENT_BYTES_MAX: Final = 16 * 2**20
 """Some seconds of the busiest flow; a small spool has smaller ones."""
-MAGIC: Final = b"RLS2"
+MAGIC: Final = b"RLS3"
 _HEADER_BYTES: Final = 16
 _CHECKSUM_BYTES: Final = 8
 ADVANCE_S_MAX: Final = 5.0
@@ -104,7 +104,8 @@ def encode_record(record: Record) -> bytes:
             content = ("ending", record)
         case Batch():
             facts = {kind.name: rows for kind, rows in record.rows.items()}
-            content = ("batch", record.number, record.next_frame, record.counts, record.frames, facts)
+            place = (record.number, record.next_frame)
+            content = ("batch", *place, record.counts, record.frames, record.notes, facts)
     payload = zstandard.ZstdCompressor(level=LEVEL).compress(msgspec.msgpack.encode(content))
     return MAGIC + len(payload).to_bytes(4, "big") + _checksum(payload) + payload
 
@@ -137,7 +138,7 @@ def decode_record(header: bytes, payload: bytes) -> Record:
 
 
 def _decode_batch(rest: Sequence[msgspec.Raw]) -> Batch:
-    number, next_frame, counts, frames, grouped = rest
+    number, next_frame, counts, frames, notes, grouped = rest
     facts: list[Fact] = []
     for name, group in msgspec.msgpack.decode(grouped, type=dict[str, msgspec.Raw]).items():
         facts += msgspec.msgpack.decode(group, type=_FACT_LISTS[name])
@@ -147,6 +148,7 @@ def _decode_batch(rest: Sequence[msgspec.Raw]) -> Batch:
         facts,
         msgspec.msgpack.decode(counts, type=FrameCounts),
         msgspec.msgpack.decode(next_frame, type=int),
+        notes=msgspec.msgpack.decode(notes, type=list[StreamNote]),
     )
 
 

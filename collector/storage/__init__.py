@@ -5,6 +5,7 @@ Pure. Does not know PostgreSQL. Reads no clock. Starts no task.
 
 - `_kinds`: each kind of row: its fact, table, columns and counts. `_copy_format`: rows as data of a COPY.
 - `_batch`: a session's opening, batches and ending. `_session_store`: the interface of what keeps them.
+- `_stream_notes`: opening and ending as notes of the stream.
 - `_session_summary`: what a session's rows add up to.
 """
 
@@ -24,6 +25,7 @@ from collector.storage._kinds import (
 )
 from collector.storage._session_store import OpenStore, SessionLink, SessionStore
 from collector.storage._session_summary import COUNTED_KINDS, Audits, Coverage, LedgerTotals, SessionSummary
+from collector.storage._stream_notes import ending_note, opening_note, opening_of, tracker_of
 
 __all__ = [
     "COUNTED_KINDS",
@@ -51,5 +53,9 @@ __all__ = [
     "Values",
     "copy_columns",
     "encode_rows",
+    "ending_note",
     "numbered_markets",
+    "opening_note",
+    "opening_of",
+    "tracker_of",
 ]

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from attrs import frozen
 
-from collector.facts import Fact, FrameCounts, ReceivedFrame
+from collector.facts import Fact, FrameCounts, LastExact, ReceivedFrame, StreamNote
 from collector.storage._kinds import RowKind, rows_by_kind
 
 DAY_US: Final = 86_400_000_000
@@ -27,6 +27,8 @@ class SessionOpening:
     sample_rate: int
     use_yes_price: bool
     started_us: int
+    last_exact: tuple[LastExact, ...] = ()
+    """The last exact books of earlier sessions: see `collector.facts`."""
 
 
 @frozen
@@ -46,9 +48,9 @@ class SessionEnding:
 @frozen
 class Batch:
     """
-    A run of frames and the facts that become rows, written in one transaction.
+    A run of a session's stream and the facts that become rows, written in one transaction.
 
-    `facts` may be empty, and so may `frames` at the end of a session.
+    `facts` may be empty, and so may `frames` at the end of a session. `notes` are those around its frames.
     """
 
     number: int
@@ -57,6 +59,7 @@ class Batch:
     counts: FrameCounts
     next_frame: int
     """The number that the first frame of the next batch will have."""
+    notes: Sequence[StreamNote] = ()
 
     @property
     def first_frame(self) -> int:
@@ -80,8 +83,8 @@ class Batch:
 
     @property
     def days(self) -> set[int]:
-        """Days since 1970 UTC in which its frames, and the deltas summed into its rows, were received."""
-        times_us = {frame.received_us for frame in self.frames}
+        """Days since 1970 UTC of its frames and notes, and of the deltas that are summed into its rows."""
+        times_us = {frame.received_us for frame in self.frames} | {note.noted_us for note in self.notes}
         for kind, facts in self.rows.items():
             if kind.is_partitioned:
                 times_us.update(map(attrgetter(kind.time_column), facts))

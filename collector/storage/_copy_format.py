@@ -122,6 +122,8 @@ def _encoder(column_type: ColumnType) -> Callable[[Any], bytes]:
             return lambda value: _sized(value.encode())
         case ColumnType.JSONB:
             return lambda value: _sized(_JSONB_VERSION + value.encode())
+        case ColumnType.UUID:
+            return lambda value: _sized(value.bytes)
         case _:
             return _sized
 

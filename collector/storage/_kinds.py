@@ -5,9 +5,8 @@ Theory of operation. A fact becomes at most one row. All code that handles rows 
 batch writer encodes with them, the readers select and compare with them, the ledger counts by them. A column
 holds the fact's attribute of the same name unless it names another attribute.
 
-The columns of events, gaps, audits and raw blocks follow from the fields of their class (`columns_of`). The
-columns of deltas, snapshots, trades, book states and rejects are listed below as well. A new column also
-needs a line in `schema.sql`; a test compares the two.
+The columns of events, gaps, audits and raw blocks follow from the fields of their class (`columns_of`); the
+other kinds list theirs below. A new column also needs a line in `schema.sql`; a test compares the two.
 
 `values` returns a fact's row as Python values that can be hashed and compared. `values_of_record` returns the
 same for a row that was read from the database. Two rows are equal when these values are equal.
@@ -19,6 +18,7 @@ from enum import Enum, StrEnum
 from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
 
 from attrs import Factory, field, fields, frozen
 
@@ -29,6 +29,7 @@ from collector.facts import (
     EventFact,
     Fact,
     GapFact,
+    ProvenEmptyFact,
     RejectFact,
     SnapshotFact,
     TradeFact,
@@ -49,6 +50,7 @@ class ColumnType(Enum):
     TEXT = "text"
     BYTEA = "bytea"
     JSONB = "jsonb"
+    UUID = "uuid"
     MARKET = "market"
 
 
@@ -164,6 +166,7 @@ _TYPE_OF_FIELD: Final[dict[Any, ColumnType]] = {
     bool: ColumnType.BOOLEAN,
     str: ColumnType.TEXT,
     bytes: ColumnType.BYTEA,
+    UUID: ColumnType.UUID,
 }
 
 
@@ -270,6 +273,19 @@ BOOK_STATE: Final = RowKind(
         Column("cause", ColumnType.TEXT, is_nullable=True),
     ),
 )
+PROVEN_EMPTY: Final = RowKind(
+    "proven_empty",
+    ProvenEmptyFact,
+    "rl_proven_empty_rows",
+    (
+        Column("received_us", ColumnType.BIGINT),
+        Column("from_us", ColumnType.BIGINT),
+        Column("frame_number", ColumnType.BIGINT),
+        Column("market_id", ColumnType.MARKET, "market_ticker"),
+        Column("earlier_key", ColumnType.UUID),
+        Column("earlier_frame", ColumnType.BIGINT),
+    ),
+)
 AUDIT: Final = RowKind(
     "audit", AuditFact, "rl_orderbook_audits", columns_of(AuditFact, sid=ColumnType.INTEGER)
 )
@@ -284,7 +300,7 @@ REJECT: Final = RowKind(
         Column("frame", ColumnType.BYTEA),
     ),
 )
-KINDS: Final = (DELTA, SNAPSHOT, TRADE, EVENT, GAP, BOOK_STATE, AUDIT, REJECT)
+KINDS: Final = (DELTA, SNAPSHOT, TRADE, EVENT, GAP, BOOK_STATE, PROVEN_EMPTY, AUDIT, REJECT)
 """Every kind of row that facts become, in the order in which they are written."""
 
 RAW_BLOCK: Final = RowKind(

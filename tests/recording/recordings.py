@@ -13,10 +13,18 @@ from collector.database import apply_schema, ensure_partitions
 from collector.database._batches import write_batch
 from collector.database._markets import fetch_market_ids
 from collector.database._sessions import close_session, open_session
-from collector.facts import FeedTracker, ReceivedFrame, Thinner
+from collector.facts import LastExact, ReceivedFrame, Thinner
 from collector.postgres import open_connection
 from collector.recording import SessionReport, verify_sessions
-from collector.storage import DAY_US, Batch, SessionEnding, SessionOpening
+from collector.storage import (
+    DAY_US,
+    Batch,
+    SessionEnding,
+    SessionOpening,
+    ending_note,
+    opening_note,
+    tracker_of,
+)
 from tests.frames import RECEIVED_US, delta_text, event_text, snapshot_text, subscribed_text
 
 START_US = RECEIVED_US
@@ -59,33 +67,46 @@ async def write_recording(
     reason: str = "stopped",
     batch_frames: int = 3,
     sample_rate: int = 1,
+    last_exact: tuple[LastExact, ...] = (),
+    key: uuid.UUID | None = None,
 ) -> int:
     """Write a session; without `ended_us` it stays active."""
-    tracker, thinner = FeedTracker.of_markets(tickers), Thinner(sample_rate)
+    opening = SessionOpening(
+        key=key or uuid.uuid4(),
+        recorder_key=7,
+        market_tickers=tuple(tickers),
+        ws_url="ws://x/",
+        environment="demo",
+        code_version="1",
+        sample_rate=sample_rate,
+        use_yes_price=False,
+        started_us=started_us,
+        last_exact=last_exact,
+    )
+    tracker, thinner = tracker_of(opening), Thinner(sample_rate)
+    ending = None
+    if ended_us is not None:
+        ending = SessionEnding(ended_us, "closed", reason, None, frames[-1].number)
     async with open_connection(url) as connection:
         await apply_schema(connection)
         await ensure_partitions(connection, DAY, DAY + 1)
-        session_id = await open_session(
-            connection,
-            SessionOpening(
-                uuid.uuid4(), 7, tuple(tickers), "ws://x/", "demo", "1", sample_rate, False, started_us
-            ),
-        )
+        session_id = await open_session(connection, opening)
         market_ids = await fetch_market_ids(connection, list(tickers))
         for number, start in enumerate(range(0, len(frames), batch_frames), 1):
             batch = tracker.process(frames[start : start + batch_frames])
             rows = thinner.thin(batch.facts)
-            if ended_us is not None and start + batch_frames >= len(frames):
+            notes = [opening_note(opening)] if number == 1 else []
+            if ending is not None and start + batch_frames >= len(frames):
                 rows += thinner.finish()
+                notes.append(ending_note(ending, frames[-1].number))
             next_frame = batch.frames[-1].number + 1
             await write_batch(
                 connection,
                 session_id,
-                Batch(number, batch.frames, rows, batch.counts, next_frame),
+                Batch(number, batch.frames, rows, batch.counts, next_frame, notes),
                 market_ids,
             )
-        if ended_us is not None:
-            ending = SessionEnding(ended_us, "closed", reason, None, frames[-1].number)
+        if ending is not None:
             await close_session(connection, session_id, ending)
     return session_id
 

@@ -1,10 +1,14 @@
 """rl_market_coverage tells when each market's book is exact, and why it is not."""
 
+import uuid
+
 import pytest
 
-from collector.facts import ReceivedFrame
+from collector.facts import LastExact, ReceivedFrame, digest_levels
+from collector.postgres import open_connection
+from collector.recording import rebuild_book
 from tests.frames import delta_text, error_text, snapshot_text, subscribed_text, trade_text
-from tests.recording.recordings import SECOND_US, START_US, TEXTS, at, execute, write_recording
+from tests.recording.recordings import SECOND_US, START_US, TEXTS, at, execute, verify, write_recording
 from tests.service.harness import query
 
 Interval = tuple[int, int | None, bool, str | None]
@@ -168,3 +172,87 @@ async def test_on_the_oldest_postgresql(postgres_15_url: str) -> None:
     await write_recording(postgres_15_url, at(*TEXTS))
 
     assert coverage(postgres_15_url, "A")[1:3] == [(2, 8, True, None), (8, 9, False, "sequence")]
+
+
+def last_exact_of_a(session_key: uuid.UUID, last_frame: int, from_us: int) -> LastExact:
+    """What a recorder holds of A's book after `QUIET`, if it is exact there."""
+    digest = digest_levels({4500: 1400}, {})
+    return LastExact("A", session_key, last_frame, from_us, 7, digest)
+
+
+CLOCKED = tuple(
+    text.replace('"0000"', '"0000", "clock": 7') if '"A"' in text and "snapshot" in text else text
+    for text in QUIET
+)
+
+
+async def reconnect(url: str, *, clock: int = 7) -> None:
+    """A session, 10 s without one, and another one whose first frame is a snapshot of A."""
+    later_us = START_US + 40 * SECOND_US
+    await write_recording(url, at(*CLOCKED), ended_us=START_US + 30 * SECOND_US)
+    key = query(url, "SELECT session_key FROM rl_orderbook_sessions")[0][0]
+    again = snapshot_text("A", 1, yes={"0.4500": "14.00"}, clock=clock)
+    await write_recording(
+        url,
+        at(again, start_us=later_us),
+        started_us=later_us,
+        last_exact=(last_exact_of_a(key, 8, START_US + 30 * SECOND_US),),
+    )
+
+
+async def test_reconnection_in_which_nothing_happened_is_exact(database_url: str) -> None:
+    """The time after the end, the time before the snapshot: both, with the reason; and verify agrees."""
+    await reconnect(database_url)
+
+    assert coverage(database_url, "A")[1:] == [
+        (2, 30, True, None),
+        (30, 40, True, "proven_empty"),
+        (40, 41, True, "proven_empty"),
+        (41, 100, True, None),
+        (100, None, False, "stopped"),
+    ]
+    assert [report.findings for report in await verify(database_url)] == [[], []]
+    for seconds in (35, 40.5):
+        async with open_connection(database_url) as connection:
+            book = await rebuild_book(connection, "A", START_US + int(seconds * SECOND_US))
+        assert (book.unknown_cause, book.yes_bids) == (None, {4500: 1400})
+
+
+async def test_reconnection_in_which_something_happened_is_a_hole(database_url: str) -> None:
+    """The clock has moved on: the same levels do not help."""
+    await reconnect(database_url, clock=8)
+
+    assert coverage(database_url, "A")[2:4] == [
+        (30, 40, False, "stopped"),
+        (40, 41, False, "no_snapshot_yet"),
+    ]
+
+
+@pytest.mark.parametrize("batch_number", [2, 3])
+async def test_proof_holds_only_while_the_ledger_before_it_is_complete(
+    database_url: str, batch_number: int
+) -> None:
+    """A restored database lacks what the proof relies on."""
+    await reconnect(database_url)
+    condition = f"session_id = 1 AND batch_number = {batch_number}"
+    assert execute(database_url, f"DELETE FROM rl_write_ledger WHERE {condition}") == 1
+
+    between = [cause for start, _, _, cause in coverage(database_url, "A") if 30 <= start < 41]
+    assert between == ["stopped", "no_snapshot_yet"]
+
+
+async def test_gap_in_which_nothing_happened_is_exact(database_url: str) -> None:
+    """Numbers are missing, and they were those of other markets."""
+    texts = (
+        *CLOCKED,
+        delta_text("B", 12, "0.4500", "1.00"),
+        snapshot_text("A", 13, yes={"0.4500": "14.00"}, clock=7),
+    )
+    await write_recording(database_url, at(*texts))
+
+    assert coverage(database_url, "A")[1:4] == [
+        (2, 9, True, None),
+        (9, 10, True, "proven_empty"),
+        (10, 100, True, None),
+    ]
+    assert coverage(database_url, "B")[2] == (9, 100, False, "sequence")

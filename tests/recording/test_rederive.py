@@ -1,6 +1,7 @@
 """Rows come anew from raw frames, and what was there before is compared with them."""
 
 import json
+import uuid
 from collections.abc import Callable
 
 import pytest
@@ -61,11 +62,11 @@ async def test_a_parsers_mistake_is_mended(
     make_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch, sample_rate: int
 ) -> None:
     """After it, everything is as if the mistake had never been made, and the recording is proved."""
-    mistaken, right = make_database(), make_database()
+    mistaken, right, key = make_database(), make_database(), uuid.UUID(int=7)
     with monkeypatch.context() as patch:
         patch.setattr(codec, "parse_price_e4", mistaken_price_e4)
-        await write_recording(mistaken, at(*TEXTS), sample_rate=sample_rate)
-    await write_recording(right, at(*TEXTS), sample_rate=sample_rate)
+        await write_recording(mistaken, at(*TEXTS), sample_rate=sample_rate, key=key)
+    await write_recording(right, at(*TEXTS), sample_rate=sample_rate, key=key)
     assert contents(mistaken) != contents(right)
     assert not (await verify(mistaken))[0].is_good
 

@@ -1,6 +1,7 @@
 """One description of each kind of row: it agrees with `schema.sql`, and it is the only one."""
 
 import json
+import uuid
 from typing import Any
 
 import psycopg
@@ -20,6 +21,7 @@ from collector.facts import (
     EventFact,
     Fact,
     GapFact,
+    ProvenEmptyFact,
     RejectFact,
     SnapshotFact,
     TradeFact,
@@ -38,6 +40,7 @@ EXAMPLES: tuple[Any, ...] = (
     DeltaFact("B", 2, None, 8, "yes", 1, 3, 0, sid=1),
     SnapshotFact("A", 3, 9, "initial", {4500: 10, 300: 7, 10_000: 1}, {}, b"\x00\xff", sid=1, frame_number=1),
     BookStateFact("A", 3, 9, None),
+    ProvenEmptyFact("A", 3, 9, 8, uuid.UUID(int=7), 2),
     BookStateFact("B", 4, 9, Cause.SEQUENCE),
     TradeFact("A", None, None, 10, "id-1", None, 1, 2, None, sid=2),
     TradeFact("B", 4, 5, 11, "id-2", "no", 1, 2, False, sid=2),

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import trio.testing
 
-from collector.database import CoverageRows, CoverageSession, CoverageSpan
+from collector.database import CoverageRows, CoverageSpan
 from collector.database._batches import write_batch
+from collector.database._coverage import CoverageSession
 from collector.database._sessions import close_session
 from collector.facts import FeedTracker
 from collector.postgres import open_connection
@@ -178,7 +179,7 @@ async def test_a_market_has_one_line_of_time(
     sessions: list[CoverageSession], spans: list[CoverageSpan], expected: Line
 ) -> None:
     """Sessions that follow each other, overlap, or lie before the window become one row of intervals."""
-    rows = CoverageRows(tuple(sessions), tuple(spans))
+    rows = CoverageRows(tuple(sessions), tuple(spans), ())
     data = coverage_data(await coverage_of_markets(rows, 0, 100_000), 0, 100_000)
     (market,) = data.markets
     found = [(part.from_ms, part.to_ms, part.is_exact, part.cause) for part in market.intervals]

@@ -1,0 +1,27 @@
+"""What a session's stream says of the session itself: its opening first, its ending last."""
+
+import msgspec
+
+from collector.facts import FeedTracker, NoteKind, StreamNote
+from collector.storage._batch import SessionEnding, SessionOpening
+
+
+def opening_note(opening: SessionOpening) -> StreamNote:
+    """The first note of a session's stream."""
+    return StreamNote(NoteKind.OPENING, 0, opening.started_us, msgspec.json.encode(opening).decode())
+
+
+def opening_of(note: StreamNote) -> SessionOpening:
+    """The opening that a note holds. Raises ValueError where it holds none of this version."""
+    assert note.kind is NoteKind.OPENING
+    return msgspec.json.decode(note.content, type=SessionOpening)
+
+
+def ending_note(ending: SessionEnding, last_frame: int) -> StreamNote:
+    """The last note of the stream of a session whose recorder ended it."""
+    return StreamNote(NoteKind.ENDING, last_frame, ending.ended_us, msgspec.json.encode(ending).decode())
+
+
+def tracker_of(opening: SessionOpening) -> FeedTracker:
+    """The tracker of a session before its first frame."""
+    return FeedTracker.of_markets(opening.market_tickers, opening.key, opening.last_exact)
