@@ -391,7 +391,7 @@ SELECT session_id, market_ticker, from_us, until_us, is_exact, cause
 
 -- The intervals in which a market's book is exact or unknown, and why. After a session's end it is unknown until
 -- the next session of the market begins, unless nothing happened by a proof; without an end where there is none. An
--- active session is told up to its last message.
+-- active session is listed up to its last message.
 CREATE OR REPLACE VIEW rl_market_coverage AS
 WITH spans AS (
     SELECT b.market_ticker, b.session_id, b.from_us,

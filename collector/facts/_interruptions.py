@@ -72,8 +72,8 @@ class LastExact(Struct, frozen=True):
 @define(eq=False)
 class HeldBook:
     """
-    A LastExact whose digest is computed when it is asked for: a hole concerns a thousand books at once, and a
-    digest takes up to 100 µs. `book` is not changed any more.
+    A LastExact whose digest is computed on demand: a hole concerns a thousand books at once, and a digest
+    takes up to 100 µs. `book` does not change any more.
     """
 
     market_ticker: str

@@ -79,7 +79,7 @@ class MarketState:
         )
 
     def turn(self) -> bool:
-        """Whether the state becomes a fact now: it has changed since the last one, or a snapshot has come."""
+        """Whether the state becomes a fact now: it has changed since the last one, or with a snapshot."""
         turn = (self.snapshots, self.unknown_cause)
         is_due = turn != self._last_turn
         self._last_turn = turn

@@ -9,7 +9,7 @@ OTHERS: Final = "(others)"
 
 
 class NameCounts(Counter[str]):
-    """Each name is counted by itself up to NAMES_MAX names, and together with others beyond."""
+    """NAMES_MAX names are counted each, all others together."""
 
     def note(self, name: str) -> None:
         """Count a name, cut to NAME_CHARACTERS_MAX."""

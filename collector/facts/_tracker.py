@@ -179,7 +179,7 @@ class FeedTracker:
                 # The exchange gave the number of an ended subscription to a new one.
                 self._begin_again(envelope.sid)
             self._learn_channel(envelope.sid, envelope.type)
-            if not self._pass_chain(envelope.sid, envelope.seq):
+            if not self._pass_chain(envelope.sid, envelope.seq, envelope.type):
                 return "stales"
         try:
             return self._process_content(envelope)
@@ -197,16 +197,14 @@ class FeedTracker:
         self._turned.clear()
 
     def _learn_channel(self, sid: int, frame_type: str) -> None:
-        """
-        Data may arrive before the acknowledgement of its subscription: its type says which channel it is.
-        """
+        """Data may arrive before the acknowledgement of its subscription: its type names the channel."""
         if frame_type in BOOK_TYPES and self.book_sid is None and sid not in self.ended_sids:
             if self.channels.setdefault(sid, BOOK_CHANNEL) == BOOK_CHANNEL:
                 self.book_sid = sid
         elif frame_type in LIFECYCLE_TYPES and sid != self.book_sid:
             self.channels.setdefault(sid, LIFECYCLE_CHANNEL)
 
-    def _pass_chain(self, sid: int, seq: int) -> bool:
+    def _pass_chain(self, sid: int, seq: int, frame_type: str) -> bool:
         """Take note of a frame's number. Returns False for a frame whose number was seen before."""
         chain = self._chain(sid)
         expected = chain.expected
@@ -215,7 +213,7 @@ class FeedTracker:
             self._facts.append(self._gap(sid, expected, seq, cause=Cause.SEQUENCE))
             if sid == self.book_sid:
                 self._lose_books(Cause.SEQUENCE)
-        elif order is Order.CONFLICT and sid == self.book_sid:
+        elif order is Order.CONFLICT and (sid == self.book_sid or frame_type in BOOK_TYPES):
             self._lose_all(Cause.SEQUENCE_CONFLICT)
         return seq >= expected
 
@@ -237,6 +235,8 @@ class FeedTracker:
                 self.unknown_types.note(envelope.type)
                 kind, cause = "controls", Cause.UNKNOWN_TYPE
                 self._facts.append(ReplyFact(envelope.sid, envelope.command_id, message))
+            case OkReply() if envelope.command_id is None and envelope.sid is not None:
+                raise MalformedFrame("answers no command")
             case SubscribedReply() | ErrorReply() | UnsubscribedReply() | OkReply() as reply:
                 self._note_reply(envelope, reply)
                 self._facts.append(ReplyFact(envelope.sid, envelope.command_id, reply))
@@ -254,6 +254,8 @@ class FeedTracker:
             market = self.markets.get(message.market_ticker)
             if market is not None:
                 self._lose_one(market, sid, seq, cause=cause)
+            elif message.market_ticker not in self._left:
+                self._lose_all(cause)
             return "rejects"
         if isinstance(message, SnapshotMessage):
             self._replace_book(envelope, message, sid, seq)

@@ -103,6 +103,7 @@ class _Trade(Struct, forbid_unknown_fields=True):
     count: int | None = None
 
 
+_SIDES: Final = ("yes_dollars_fp", "no_dollars_fp", "yes_dollars", "no_dollars", "yes", "no")
 LIFECYCLE_TYPES: Final = frozenset({"market_lifecycle_v2", "event_lifecycle", "event_fee_update"})
 _LIFECYCLE_FIELDS: Final = frozenset(
     {
@@ -255,15 +256,18 @@ def _check_sides(wire: _Snapshot, content: Raw, unknown: tuple[str, ...]) -> Non
     Refuse a book that may have a side under a name that is not known. Raises MalformedFrame.
 
     A missing side is an empty side, and an additional field changes nothing. But where a side is missing, an
-    unknown list may be that side; where both are, any unknown field may hold them.
+    unknown list may be that side; where both are, any unknown field may hold them. A side that is null is
+    neither missing nor empty.
     """
-    if not unknown:
+    if not unknown and b"null" not in bytes(content):
         return
     has_yes = any(side is not None for side in (wire.yes_dollars_fp, wire.yes_dollars, wire.yes))
     has_no = any(side is not None for side in (wire.no_dollars_fp, wire.no_dollars, wire.no))
     if has_yes and has_no:
         return
     fields = _keys_decoder.decode(content)
+    if any(bytes(fields.get(name, b"")) == b"null" for name in _SIDES):
+        raise MalformedFrame("a side of the book is null")
     lists = [name for name in unknown if bytes(fields[name]).lstrip().startswith((b"[", b"{"))]
     suspects = lists if has_yes or has_no else unknown
     if suspects:

@@ -51,7 +51,7 @@ def test_audit_that_finds_a_difference_states_one_thing() -> None:
 def test_market_that_joins_is_unknown_and_one_that_leaves_is_unfollowed() -> None:
     """Whatever its book was before: nothing was to be recorded of it any more."""
     subscribed = subscribed_text("orderbook_delta", 1)
-    told = states_of(
+    stated = states_of(
         subscribed,
         snapshot_text("A", 1),
         ok_text(["A", "B", "C"], 2),
@@ -59,7 +59,7 @@ def test_market_that_joins_is_unknown_and_one_that_leaves_is_unfollowed() -> Non
         ok_text(["B", "C"], 10),
     )
 
-    assert told == [
+    assert stated == [
         ("A", 2, None),
         ("C", 3, Cause.NO_SNAPSHOT_YET),
         ("A", 4, Cause.SEQUENCE),
