@@ -265,7 +265,7 @@ class Session:
                 raise AssertionError(self.report(f"{ticker} is called exact: {held}, and is {true}"))
 
     def heal(self) -> None:
-        """The exchange behaves: it answers a recorder that subscribes anew, or that requests snapshots."""
+        """The exchange behaves: it answers a recorder that subscribes again, or that requests snapshots."""
         for attempt in range(3):
             if self.tracker.book_sid != self.model.sid:
                 self.model.sid = 20 + attempt
