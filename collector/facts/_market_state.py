@@ -59,11 +59,12 @@ class MarketState:
         The book is no longer known to be the exchange's, by a frame of the session. What made it unknown
         stays the cause until it is exact again.
         """
-        if self.is_exact:
-            self.unknown_cause = cause
-            self.before = self.held(session_key, frame.number - 1, frame.received_us)
         if cause not in INTERRUPTIONS:
             self.before = None
+        elif self.is_exact:
+            self.before = self.held(session_key, frame.number - 1, frame.received_us)
+        if self.is_exact:
+            self.unknown_cause = cause
         self.is_lost = True
 
     def held(self, session_key: UUID, last_frame: int, from_us: int) -> HeldBook:

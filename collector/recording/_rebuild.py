@@ -27,8 +27,8 @@ from collector.errors import CollectorError
 from collector.facts import Cause, FeedTracker, MarketState
 from collector.postgres import TrioConnection
 from collector.protocol import Levels
-from collector.recording._session_reader import RecordedSession, batch_pages, fetch_sessions
-from collector.storage import DAY_US, SNAPSHOT
+from collector.recording._session_reader import RecordedSession, batch_pages, fetch_sessions, read_opening
+from collector.storage import DAY_US, SNAPSHOT, tracker_of
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS_MIN: Final = 10**11
@@ -257,14 +257,15 @@ async def _fold_until(connection: TrioConnection, session: RecordedSession, at_u
     """
     The session's books as its frames received by then left them. Ends with the batch that has a later frame.
     """
-    tracker = FeedTracker.of_markets(session.first_tickers)
+    tracker: FeedTracker | None = None
     async for page in batch_pages(connection, session.session_id):
         for batch in page:
-            frames = batch.content().frames
-            tracker.process(frame for frame in frames if frame.received_us <= at_us)
-            if any(frame.received_us > at_us for frame in frames):
+            content = batch.content()
+            tracker = tracker or tracker_of(read_opening(content))
+            tracker.process(frame for frame in content.frames if frame.received_us <= at_us)
+            if any(frame.received_us > at_us for frame in content.frames):
                 return tracker
-    return tracker
+    return tracker or FeedTracker({})
 
 
 def _levels(bids: Mapping[str, int]) -> Levels:
