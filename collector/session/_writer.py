@@ -78,15 +78,15 @@ class SessionWriter:
         """
         try:
             await self._write_all()
-        except trio.Cancelled:
-            self._is_last = True
+        finally:
+            # Not `except trio.Cancelled`: a nursery may raise several of them as a group.
             if not self.stats.is_kept:
+                self._is_last = True
                 with trio.move_on_after(LAST_FLUSH_S_MAX, shield=True):
                     await self._write_all()
             if not self.stats.is_kept:
                 frames = self.backlog.waiting_frames
                 _log.error("frames lost at the end", session=self.stats.session_id, frames=frames)
-            raise
 
     async def _write_all(self) -> None:
         while not self.stats.is_safe:

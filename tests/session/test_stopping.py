@@ -12,7 +12,8 @@ from trio.testing import MockClock
 from collector.observe import SessionStats, StorePhase
 from collector.session import run_supervisor
 from tests.frames import RECEIVED_US, snapshot_text, subscribed_texts
-from tests.session.test_session import MARKETS, Bench
+from tests.schedule import run_seeded
+from tests.session.test_session import MARKETS, Bench, spooled_frames
 from tests.twins import MemoryDisk, TwinDatabase
 
 
@@ -158,3 +159,25 @@ async def test_trouble_of_the_disk_is_past_when_nobody_needs_it(autojump_clock: 
         assert bench.context.state.spool.failure == ""
         assert bench.context.state.spool.bytes == 0
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_writer_cancelled_while_it_moves_batches_to_the_disk_keeps_all(seed: int) -> None:
+    """In whatever order the tasks of the writer are cancelled, the rest of the backlog still goes there."""
+
+    async def run() -> None:
+        bench = Bench()
+
+        async def play() -> None:
+            await trio.sleep(0.9)
+            bench.transports[0].arrive(*subscribed_texts(), snapshot_text("A", 1))
+            await trio.sleep(1.1)
+            bench.transports[0].arrive(snapshot_text("A", 2))
+            bench.transports[0].put.close()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(play)
+            await bench.run_one()
+        assert await spooled_frames(bench.context.spool.disk) == 5
+
+    run_seeded(run, seed)
