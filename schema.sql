@@ -115,6 +115,17 @@ CREATE TABLE IF NOT EXISTS rl_market_events (
 CREATE INDEX IF NOT EXISTS rl_market_events_market ON rl_market_events (market_ticker, received_us);
 CREATE INDEX IF NOT EXISTS rl_market_events_session ON rl_market_events (session_id);
 
+-- What happened to a connection besides frames: a step of the wall clock with its size, silence, a stop.
+CREATE TABLE IF NOT EXISTS rl_connection_events (
+    received_us     bigint NOT NULL,
+    after_frame     bigint NOT NULL,            -- the number of the last frame before it
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    event_type      text NOT NULL CHECK (event_type IN ('clock_step', 'silence', 'stop')),
+    step_us         bigint                      -- of a clock step; negative: the clock was set back
+);
+
+CREATE INDEX IF NOT EXISTS rl_connection_events_session ON rl_connection_events (session_id);
+
 -- ---------------------------------------------------------------- what was missing, and what was checked
 
 CREATE TABLE IF NOT EXISTS rl_orderbook_gaps (
@@ -195,6 +206,16 @@ CREATE TABLE IF NOT EXISTS rl_raw_blocks (
 
 ALTER TABLE rl_raw_blocks ALTER COLUMN payload SET STORAGE EXTERNAL;
 
+-- The state of the recorder's fold after the first frame of each hour of a session, so that reading can begin there.
+CREATE TABLE IF NOT EXISTS rl_tracker_states (
+    received_us     bigint NOT NULL,            -- of the frame
+    frame_number    bigint NOT NULL,
+    session_id      integer NOT NULL,
+    state           bytea NOT NULL              -- see docs/recording-format.md
+) PARTITION BY RANGE (received_us);
+
+CREATE INDEX IF NOT EXISTS rl_tracker_states_session ON rl_tracker_states (session_id, frame_number);
+
 -- What blocks of a session are compressed with, besides what belongs to the format: the names of its markets.
 CREATE TABLE IF NOT EXISTS rl_raw_lexicons (
     session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
@@ -224,6 +245,8 @@ CREATE TABLE IF NOT EXISTS rl_write_ledger (
     gap_rows        integer NOT NULL,
     book_state_rows integer NOT NULL,
     proven_empty_rows integer NOT NULL,
+    tracker_state_rows integer NOT NULL,
+    connection_event_rows integer NOT NULL,
     reject_rows     integer NOT NULL,
     audit_rows      integer NOT NULL,
     event_rows      integer NOT NULL,
@@ -429,7 +452,8 @@ DECLARE
 BEGIN
     -- Two recorders may ask at once: the second waits here, and then finds nothing missing.
     PERFORM pg_advisory_xact_lock(hashtext('rl_ensure_partitions'));
-    FOREACH parent IN ARRAY ARRAY['rl_delta_rows', 'rl_trade_rows', 'rl_snapshot_rows', 'rl_raw_blocks'] LOOP
+    FOREACH parent IN ARRAY ARRAY['rl_delta_rows', 'rl_trade_rows', 'rl_snapshot_rows',
+                                'rl_tracker_states', 'rl_raw_blocks'] LOOP
         FOR day IN SELECT first_day + n FROM generate_series(0, last_day - first_day) AS n LOOP
             name := parent || '_' || to_char(day, 'YYYYMMDD');
             CONTINUE WHEN to_regclass(name) IS NOT NULL;

@@ -9,6 +9,7 @@ The nursery tree of the service, top to bottom. Nesting is the order of shutdown
             ├── drain           how long the end may take
             ├── discovery       which markets to record, where the settings don't say
             ├── records         the REST record of each market, hourly; discovery's own
+            ├── exchange        schedule and status of the exchange
             ├── recovery        what an earlier process left in the spool
             └── supervisor      one session for each connection: see collector.session
 """
@@ -30,7 +31,14 @@ from collector.database import PostgresSession
 from collector.exchange import Signer, load_private_key, open_transport
 from collector.live import LiveHub, run_ticks
 from collector.maintenance import RETRY_FIRST_S, RETRY_S_MAX, Maintenance, Retention
-from collector.markets import Discovery, Universe, run_discovery, run_market_records, run_record_store
+from collector.markets import (
+    Discovery,
+    Universe,
+    run_discovery,
+    run_exchange_records,
+    run_market_records,
+    run_record_store,
+)
 from collector.observe import RecorderState, StorePhase, get_logger
 from collector.postgres import ConnectStore, open_connection, open_database
 from collector.recording import Recording
@@ -132,7 +140,11 @@ def _start_market_tasks(
     sources: trio.Nursery, settings: Settings, context: SessionContext, connect_store: ConnectStore
 ) -> trio.MemoryReceiveChannel[Tickers] | None:
     """What goes on about markets beside their books; gives the changes of what to record, if any come."""
+    used = context.records
     sources.start_soon(_keep_records, settings, context, connect_store, name="records")
+    sources.start_soon(
+        run_exchange_records, settings.api_url, used.use_schedule, used.use_status, name="exchange"
+    )
     if settings.market_mode == "config":
         return None
     changes_out, changes_in = trio.open_memory_channel[Tickers](1)
@@ -159,13 +171,17 @@ async def _store_found_records(
     connect_store: ConnectStore,
 ) -> None:
     await context.store_ready.wait()
-    await run_record_store(records, connect_store, context.clock)
+    await run_record_store(records, context.records.use_markets, connect_store, context.clock)
 
 
 async def _keep_records(settings: Settings, context: SessionContext, connect_store: ConnectStore) -> None:
     await context.store_ready.wait()
     await run_market_records(
-        settings.api_url, lambda: context.state.followed_tickers, connect_store, context.clock
+        settings.api_url,
+        lambda: context.state.followed_tickers,
+        context.records.use_markets,
+        connect_store,
+        context.clock,
     )
 
 

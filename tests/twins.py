@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from collector.errors import StoreUnavailable
 from collector.facts import Fact, ReceivedFrame
+from collector.rawblocks import BlockContent
 from collector.spool._journal import Disk
 from collector.storage import Batch, SessionEnding, SessionLink, SessionOpening, SessionStore
 from tests.frames import RECEIVED_US
@@ -97,6 +98,12 @@ class TwinSession:
     def frames(self) -> list[ReceivedFrame]:
         """All recorded frames, in the order of batches."""
         return [frame for number in sorted(self.batches) for frame in self.batches[number].frames]
+
+    @property
+    def stream(self) -> BlockContent:
+        """All recorded frames and notes."""
+        notes = [note for number in sorted(self.batches) for note in self.batches[number].notes]
+        return BlockContent(tuple(self.frames), tuple(notes))
 
     @property
     def facts(self) -> list[Fact]:

@@ -26,7 +26,12 @@ from collector.database._book_rows import (
 from collector.database._coverage import CoverageRows, CoverageSpan, fetch_coverage
 from collector.database._markets import store_market_record
 from collector.database._partitions import drop_partitions, ensure_partitions, fetch_first_day
-from collector.database._recorded import fetch_batch_rows, fetch_session_rows, open_row_pages
+from collector.database._recorded import (
+    fetch_batch_rows,
+    fetch_session_rows,
+    fetch_tracker_state,
+    open_row_pages,
+)
 from collector.database._replacement import KindDifference, Replacement
 from collector.database._schema import apply_schema, is_schema_applied
 from collector.database._session_store import PostgresSession
@@ -57,6 +62,7 @@ __all__ = [
     "fetch_recording_sessions",
     "fetch_session_rows",
     "fetch_session_summaries",
+    "fetch_tracker_state",
     "fetch_unknown_cause",
     "is_proven_empty",
     "is_schema_applied",

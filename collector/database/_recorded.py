@@ -9,6 +9,7 @@ from typing import Any, Final
 from psycopg.rows import TupleRow, dict_row
 
 from collector.database._transactions import Pages, open_pages
+from collector.facts import TrackerStateFact
 from collector.postgres import TrioConnection
 from collector.storage import ColumnType, RowKind
 
@@ -20,7 +21,7 @@ _BATCHES: Final = (
     " LEFT JOIN rl_raw_blocks r ON r.session_id = l.session_id AND r.first_frame = l.first_frame"
     "  AND r.last_frame = l.last_frame"
     " LEFT JOIN rl_raw_lexicons x ON x.session_id = r.session_id AND x.lexicon_number = r.lexicon_number"
-    " WHERE l.session_id = %s AND l.batch_number > %s ORDER BY l.batch_number LIMIT %s"
+    " WHERE l.session_id = %s AND l.batch_number > %s AND l.last_frame >= %s ORDER BY l.batch_number LIMIT %s"
 )
 
 
@@ -38,12 +39,28 @@ async def fetch_session_rows(
 
 
 async def fetch_batch_rows(
-    connection: TrioConnection, session_id: int, after: int
+    connection: TrioConnection, session_id: int, after: int, from_frame: int
 ) -> Sequence[Mapping[str, Any]]:
-    """The next PAGE_BATCHES ledger rows after a batch number, each with its raw block; empty at the end."""
+    """
+    The next PAGE_BATCHES ledger rows after a batch number, each with its raw block; empty at the end. Batches
+    that end before the frame `from_frame` are left out.
+    """
     async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_BATCHES, (session_id, after, PAGE_BATCHES))
+        await cursor.execute(_BATCHES, (session_id, after, from_frame, PAGE_BATCHES))
         return await cursor.fetchall()
+
+
+async def fetch_tracker_state(
+    connection: TrioConnection, session_id: int, at_us: int
+) -> TrackerStateFact | None:
+    """The newest stored state of a session whose frame was received by then; None without any."""
+    cursor = await connection.execute(
+        "SELECT frame_number, received_us, state FROM rl_tracker_states"
+        " WHERE session_id = %s AND received_us <= %s ORDER BY frame_number DESC LIMIT 1",
+        (session_id, at_us),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else TrackerStateFact(row[0], row[1], bytes(row[2]))
 
 
 def open_row_pages(

@@ -32,6 +32,10 @@ class Transport(Protocol):
         """Whether the peer says of itself that nothing it sends is real."""
         return False
 
+    def now_us(self) -> int:
+        """The receive time of what would arrive now."""
+        ...
+
     async def receive(self) -> Sequence[StampedText]:
         """
         All frames that have arrived, at least one, in order. A checkpoint; loses nothing when cancelled.

@@ -156,8 +156,13 @@ class ObservedStream(trio.abc.Stream):
     async def aclose(self) -> None:
         await self._stream.aclose()
 
+    def now_us(self) -> int:
+        """Read the clocks. Returns the receive time of what would arrive now."""
+        self._read_clocks()
+        return self.received_us
+
     def take_clock_steps(self) -> list[ClockStep]:
-        """Steps of the wall clock that reads have shown since the last call."""
+        """Steps of the wall clock that readings have shown since the last call."""
         steps, self._clock_steps = self._clock_steps, []
         return steps
 
@@ -189,6 +194,10 @@ class WebSocketTransport(Transport):
     @override
     def is_simulated(self) -> bool:
         return any(name == SIMULATED_HEADER for name, _ in self._connection.handshake_headers)
+
+    @override
+    def now_us(self) -> int:
+        return self._stream.now_us()
 
     async def read(self) -> None:
         """The reader: stamp frames and put them into the channel until the connection is gone."""

@@ -7,8 +7,9 @@ Live recording, reading back and the tests use the same code: the same frames al
 
 - `_facts`: the facts that become rows, statistics and the live stream. `_causes`: why a book is not exact.
 - `_sequence`: the counter of one subscription. `_order_book`: the book of one market.
-- `_tracker`: frames to facts, for one connection. `_market_state`: one market of it. `_message_facts`: facts
-  that concern no book. `_downsampling`: fewer rows that still fold to the true book.
+- `_tracker`: frames to facts, for one connection. `_subscriptions` and `_market_state`: its state.
+  `_message_facts`: facts that concern no book. `_downsampling`: fewer rows that still fold to the true book.
+- `_fold`: a session's stream to the facts that become rows. `_tracker_state`: a tracker's state as bytes.
 - `_interruptions`: the proof that nothing happened while a book was unknown. `_maintenance`: when there is
   none.
 - `_name_counts`: bounded counts of names that are not known.
@@ -16,11 +17,11 @@ Live recording, reading back and the tests use the same code: the same frames al
 """
 
 from collector.facts._causes import Cause
-from collector.facts._downsampling import Thinner
 from collector.facts._facts import (
     FRAME_COUNTS,
     AuditFact,
     BookStateFact,
+    ConnectionEventFact,
     DeltaFact,
     EventFact,
     Fact,
@@ -32,8 +33,10 @@ from collector.facts._facts import (
     RejectFact,
     ReplyFact,
     SnapshotFact,
+    TrackerStateFact,
     TradeFact,
 )
+from collector.facts._fold import StreamFold
 from collector.facts._interruptions import (
     PROVABLE_US_MAX,
     PROVEN_EMPTY,
@@ -44,8 +47,16 @@ from collector.facts._interruptions import (
 from collector.facts._market_state import MarketState
 from collector.facts._order_book import asks_of, digest_levels
 from collector.facts._sequence import SequenceChain
-from collector.facts._stream import NoteKind, StreamNote
+from collector.facts._stream import (
+    ConnectionEvent,
+    NoteKind,
+    StreamNote,
+    command_note,
+    event_note,
+    record_note,
+)
 from collector.facts._tracker import FeedTracker
+from collector.facts._tracker_state import decode_tracker
 
 __all__ = [
     "FRAME_COUNTS",
@@ -54,6 +65,8 @@ __all__ = [
     "AuditFact",
     "BookStateFact",
     "Cause",
+    "ConnectionEvent",
+    "ConnectionEventFact",
     "DeltaFact",
     "EventFact",
     "Fact",
@@ -71,10 +84,15 @@ __all__ = [
     "ReplyFact",
     "SequenceChain",
     "SnapshotFact",
+    "StreamFold",
     "StreamNote",
-    "Thinner",
+    "TrackerStateFact",
     "TradeFact",
     "asks_of",
+    "command_note",
+    "decode_tracker",
     "digest_levels",
+    "event_note",
     "last_exact_of",
+    "record_note",
 ]

@@ -4,7 +4,7 @@ Fewer rows that still fold to the true book (RL_SAMPLE_RATE above 1).
 Of each market, every N-th delta is a point that is kept. Between two such points the deltas of a level are
 summed; at the point, each level whose sum is not zero becomes one row, and all of them carry the point's
 sequence number and times. Folding the kept rows therefore gives the true book at every kept point. Before a
-gap, and at the end, what is summed becomes rows too.
+gap, at the start of a segment and at the end, what is summed becomes rows too.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from attrs import define, field
 from msgspec.structs import replace
 
-from collector.facts._facts import DeltaFact, Fact, GapFact, ReplyFact, SnapshotFact
+from collector.facts._facts import DeltaFact, Fact, GapFact, ReplyFact, SnapshotFact, TrackerStateFact
 from collector.protocol import Side
 
 
@@ -67,7 +67,7 @@ class Thinner:
                 return self._flush(ticker) if sums.count >= self.every else []
             case SnapshotFact(market_ticker=ticker):
                 return [*self._flush(ticker), fact]
-            case GapFact():
+            case GapFact() | TrackerStateFact():
                 return [*self.finish(), fact]
             case _:
                 return [fact]

@@ -14,6 +14,7 @@ from attrs import field, fields, frozen
 from msgspec import Struct
 
 from collector.facts._causes import Cause
+from collector.facts._stream import ConnectionEvent, StreamNote
 from collector.protocol import Levels, Message, Side
 
 Action = Literal["add", "update", "remove"]
@@ -126,6 +127,16 @@ class EventFact:
 
 
 @frozen
+class ConnectionEventFact:
+    """Something happened to the connection after a frame. `step_us` is the size of a clock step."""
+
+    after_frame: int
+    received_us: int
+    event_type: ConnectionEvent
+    step_us: int | None
+
+
+@frozen
 class GapFact:
     """
     Something is missing, and books are unknown from here on.
@@ -180,6 +191,15 @@ class ProvenEmptyFact:
 
 
 @frozen
+class TrackerStateFact:
+    """The state of the tracker after a frame, the first one of a segment: see `StreamFold`."""
+
+    frame_number: int
+    received_us: int
+    state: bytes
+
+
+@frozen
 class AuditFact:
     """
     A book that was exact has been compared with the exchange's own, at the same place in the sequence.
@@ -225,9 +245,11 @@ Fact: TypeAlias = (
     | SnapshotFact
     | TradeFact
     | EventFact
+    | ConnectionEventFact
     | GapFact
     | BookStateFact
     | ProvenEmptyFact
+    | TrackerStateFact
     | AuditFact
     | RejectFact
     | ReplyFact
@@ -274,8 +296,11 @@ FRAME_COUNTS: Final[tuple[str, ...]] = tuple(count.name for count in fields(Fram
 
 @frozen
 class FrameBatch:
-    """A run of frames without a hole, what they mean, in order, and how many there were of each kind."""
+    """
+    A run of a session's stream without a hole, what it means, in order, and the number of frames by kind.
+    """
 
     frames: tuple[ReceivedFrame, ...]
     facts: tuple[Fact, ...]
     counts: FrameCounts
+    notes: tuple[StreamNote, ...] = ()

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from collector.facts._causes import Cause
 from collector.facts._facts import ProvenEmptyFact, SnapshotFact
-from collector.facts._maintenance import touches_maintenance
+from collector.facts._maintenance import Maintenance
 from collector.facts._order_book import OrderBook
 
 INTERRUPTIONS: Final = frozenset(
@@ -55,7 +55,7 @@ class LastExact(Struct, frozen=True):
     clock: int | None
     digest: bytes
 
-    def proves_empty(self, snapshot: SnapshotFact) -> bool:
+    def proves_empty(self, snapshot: SnapshotFact, maintenance: Maintenance) -> bool:
         """Whether nothing happened to the market between this book and its next snapshot."""
         if self.clock is None or self.clock != snapshot.clock:
             return False
@@ -66,7 +66,7 @@ class LastExact(Struct, frozen=True):
         if snapshot.received_us < self.from_us:
             # The wall clock was set back between two sessions: nobody knows how long this took.
             return False
-        return not touches_maintenance(self.from_us, snapshot.received_us)
+        return not maintenance.touches(self.from_us, snapshot.received_us)
 
 
 @define(eq=False)
@@ -100,12 +100,14 @@ def last_exact_of(book: HeldBook | LastExact | None) -> LastExact | None:
     return book.last_exact() if isinstance(book, HeldBook) else book
 
 
-def prove_empty(before: HeldBook | LastExact, snapshot: SnapshotFact) -> ProvenEmptyFact | None:
+def prove_empty(
+    before: HeldBook | LastExact, snapshot: SnapshotFact, maintenance: Maintenance
+) -> ProvenEmptyFact | None:
     """The fact that nothing happened between an exact book and its next snapshot; None if unproven."""
     if before.clock != snapshot.clock:
         return None
     last = last_exact_of(before)
-    if last is None or not last.proves_empty(snapshot):
+    if last is None or not last.proves_empty(snapshot, maintenance):
         return None
     return ProvenEmptyFact(
         market_ticker=snapshot.market_ticker,

@@ -31,7 +31,7 @@ class MarketState:
     book: OrderBook = field(factory=OrderBook)
     unknown_cause: Cause | None = Cause.NO_SNAPSHOT_YET
     is_lost: bool = False
-    _last_turn: tuple[int, Cause | None] | None = field(default=None, init=False)
+    last_turn: tuple[int, Cause | None] | None = None
     """Number of snapshots and cause when the state was last a fact; None before the first time."""
     before: HeldBook | LastExact | None = None
     """The exact book before an interruption that lasts; None where there is none or it proves nothing."""
@@ -82,8 +82,8 @@ class MarketState:
     def turn(self) -> bool:
         """Whether the state becomes a fact now: it has changed since the last one, or with a snapshot."""
         turn = (self.snapshots, self.unknown_cause)
-        is_due = turn != self._last_turn
-        self._last_turn = turn
+        is_due = turn != self.last_turn
+        self.last_turn = turn
         return is_due
 
     def leave_subscription(self) -> None:

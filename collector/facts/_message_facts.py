@@ -1,6 +1,9 @@
-"""What trades and lifecycle messages say, as facts. No book depends on them."""
+"""What trades, lifecycle messages and notes say, as facts. No book depends on them."""
 
-from collector.facts._facts import EventFact, TradeFact
+import msgspec
+
+from collector.facts._facts import ConnectionEventFact, EventFact, TradeFact
+from collector.facts._stream import EventContent, NoteKind, StreamNote
 from collector.protocol import (
     LIFECYCLE_CHANNEL,
     Envelope,
@@ -46,3 +49,13 @@ def event_fact(envelope: Envelope, lifecycle: LifecycleMessage, received_us: int
         event=event,
         sid=envelope.sid,
     )
+
+
+def connection_event_fact(note: StreamNote) -> ConnectionEventFact | None:
+    """An event of the connection as a fact; None for an event that this version does not know."""
+    assert note.kind is NoteKind.EVENT
+    try:
+        content = msgspec.json.decode(note.content, type=EventContent)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    return ConnectionEventFact(note.after_frame, note.noted_us, content.event_type, content.step_us)

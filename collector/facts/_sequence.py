@@ -13,6 +13,7 @@ import hashlib
 import re
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Final
 
@@ -40,12 +41,21 @@ class Order(Enum):
 
 @define(eq=False)
 class SequenceChain:
-    """The numbers of one `sid`. `expected` is the one that the next frame must carry."""
+    """
+    The numbers of one `sid`. `expected` is the one that the next frame must carry.
+
+    `remembered` are the last frames, each with its number: the text, or the digest of a long one.
+    """
 
     expected: int = 1
-    _remembered: deque[tuple[int, str | bytes]] = field(
+    remembered: deque[tuple[int, str | bytes]] = field(
         factory=lambda: deque[tuple[int, str | bytes]](maxlen=REMEMBERED_FRAMES)
     )
+
+    @classmethod
+    def of(cls, expected: int, remembered: Iterable[tuple[int, str | bytes]]) -> "SequenceChain":
+        """A counter that continues with these frames remembered, in order."""
+        return cls(expected, deque(remembered, maxlen=REMEMBERED_FRAMES))
 
     def advance(self, seq: int, text: str) -> Order:
         """
@@ -55,20 +65,20 @@ class SequenceChain:
         if seq < self.expected:
             return Order.REPEATED if self._has(seq, text) else Order.CONFLICT
         order = Order.IN_ORDER if seq == self.expected else Order.AHEAD
-        self._remembered.append((seq, text if len(text) <= TEXT_KEPT_MAX else _digest(text)))
+        self.remembered.append((seq, text if len(text) <= TEXT_KEPT_MAX else _digest(text)))
         self.expected = seq + 1
         return order
 
     def restart(self) -> None:
         """A new subscription has this `sid`: its numbers begin again."""
         self.expected = 1
-        self._remembered.clear()
+        self.remembered.clear()
 
     def _has(self, seq: int, text: str) -> bool:
-        at = bisect_left(self._remembered, seq, key=lambda entry: entry[0])
-        if at == len(self._remembered) or self._remembered[at][0] != seq:
+        at = bisect_left(self.remembered, seq, key=lambda entry: entry[0])
+        if at == len(self.remembered) or self.remembered[at][0] != seq:
             return False
-        kept = self._remembered[at][1]
+        kept = self.remembered[at][1]
         return _digest(text) == (kept if isinstance(kept, bytes) else _digest(kept))
 
 

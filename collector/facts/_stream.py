@@ -4,9 +4,11 @@ The stream of a session: everything that was received, sent and noticed on one c
 Received frames are most of it. Everything else is a note, which has its place after a frame.
 """
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
+import msgspec
 from attrs import frozen
+from msgspec import Raw, Struct
 
 
 class NoteKind(IntEnum):
@@ -15,11 +17,11 @@ class NoteKind(IntEnum):
     OPENING = 1
     """The session's opening, before its first frame."""
     COMMAND = 2
-    """A command that was sent to the exchange."""
+    """A command to the exchange, noted when it is given to the connection."""
     EVENT = 3
-    """Something that happened to the connection: a clock step, silence, a stop."""
+    """Something that happened to the connection: see ConnectionEvent."""
     RECORD = 4
-    """A record of the exchange's REST API that was used."""
+    """A record of the exchange's REST API that is used."""
     ENDING = 5
     """The session's ending, after its last frame."""
 
@@ -34,3 +36,47 @@ class StreamNote:
     noted_us: int
     content: str
     """JSON text. Stored as it is, and not interpreted."""
+
+
+class ConnectionEvent(StrEnum):
+    """What can happen to a connection besides frames and its ending."""
+
+    CLOCK_STEP = "clock_step"
+    """The wall clock was set. Receive times do not step with it."""
+    SILENCE = "silence"
+    """The exchange has sent no byte for too long, so the recorder closes the connection."""
+    STOP = "stop"
+    """The recorder stops, and unsubscribes."""
+
+
+class EventContent(Struct, frozen=True, omit_defaults=True):
+    """The content of an EVENT note. `step_us` is the size of a clock step, negative if it was set back."""
+
+    event_type: ConnectionEvent
+    step_us: int | None = None
+
+
+class RestRecord(Struct, frozen=True):
+    """The content of a RECORD note. `path` is below the API's root, `record` is verbatim."""
+
+    path: str
+    record: Raw
+
+
+def command_note(text: str, after_frame: int, noted_us: int) -> StreamNote:
+    """A command, as it is sent. It holds no secret: those are in the handshake alone."""
+    return StreamNote(NoteKind.COMMAND, after_frame, noted_us, text)
+
+
+def event_note(
+    event_type: ConnectionEvent, after_frame: int, noted_us: int, *, step_us: int | None = None
+) -> StreamNote:
+    """An event of the connection."""
+    content = msgspec.json.encode(EventContent(event_type, step_us)).decode()
+    return StreamNote(NoteKind.EVENT, after_frame, noted_us, content)
+
+
+def record_note(path: str, record: bytes, after_frame: int, noted_us: int) -> StreamNote:
+    """A record of the REST API: `record` is JSON in UTF-8."""
+    content = msgspec.json.encode(RestRecord(path, Raw(record))).decode()
+    return StreamNote(NoteKind.RECORD, after_frame, noted_us, content)

@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from typing import Final
 from uuid import UUID
 
-from attrs import define, field
+from attrs import Factory, define, field
 
 from collector.errors import MalformedFrame
 from collector.facts._causes import ENDING_CAUSE_BY_ERROR, Cause
@@ -32,22 +32,22 @@ from collector.facts._facts import (
     Fact,
     FrameBatch,
     FrameCounts,
-    GapFact,
     Origin,
     ReceivedFrame,
     RejectFact,
     ReplyFact,
 )
 from collector.facts._interruptions import HeldBook, LastExact, last_exact_of, prove_empty
+from collector.facts._maintenance import Maintenance
 from collector.facts._market_state import HOUR_US, MarketState
-from collector.facts._message_facts import event_fact, trade_fact
+from collector.facts._message_facts import connection_event_fact, event_fact, trade_fact
 from collector.facts._name_counts import NameCounts
-from collector.facts._sequence import Order, SequenceChain
+from collector.facts._sequence import Order
+from collector.facts._stream import NoteKind, StreamNote
+from collector.facts._subscriptions import BOOK_TYPES, Subscriptions
 from collector.protocol import (
     BOOK_CHANNEL,
     HARMLESS_ERRORS,
-    LIFECYCLE_CHANNEL,
-    LIFECYCLE_TYPES,
     DeltaMessage,
     Envelope,
     ErrorReply,
@@ -64,42 +64,33 @@ from collector.protocol import (
     guess_sid,
 )
 
-BOOK_TYPES: Final = frozenset({"orderbook_delta", "orderbook_snapshot"})
 NO_KEY: Final = UUID(int=0)
 
 
 @define(eq=False)
 class FeedTracker:
     """
-    The state of one connection: its markets and the counters of its subscriptions.
+    The state of one connection: its markets and its subscriptions.
 
-    `book_sid` is the subscription that carries the books; None before the first one and after its end.
     `unknown_types` and `unknown_fields` count what this program does not know of the protocol.
     """
 
     markets: dict[str, MarketState]
     session_key: UUID = NO_KEY
-    chains: dict[int, SequenceChain] = field(factory=dict[int, SequenceChain])
-    book_sid: int | None = None
-    ended_sids: set[int] = field(factory=set[int])
-    channels: dict[int, str] = field(factory=dict[int, str])
+    subscriptions: Subscriptions = field(factory=Subscriptions)
     unknown_types: NameCounts = field(factory=NameCounts)
     unknown_fields: NameCounts = field(factory=NameCounts)
     negative_levels: int = 0
-    _recorded: set[str] = field(init=False)
+    recorded: set[str] = field(default=Factory(lambda self: set(self.markets), takes_self=True))
     """The markets that were given or have had a book since: the lifecycle channel reports all others too."""
-    _listed: frozenset[str] | None = None
-    """What the subscription of the books carries, where the exchange has said so."""
-    _left: dict[str, LastExact | None] = field(factory=dict[str, "LastExact | None"])
+    maintenance: Maintenance = field(factory=Maintenance)
+    left: dict[str, LastExact | None] = field(factory=dict[str, "LastExact | None"])
     """Markets that were taken out of the subscription: late deltas of them say nothing about others."""
     _frame: ReceivedFrame = field(init=False)
     _facts: list[Fact] = field(init=False)
     """The frame that is being processed, and where its facts go."""
     _turned: dict[str, MarketState] = field(factory=dict[str, MarketState], init=False)
     """The markets whose state may have changed with that frame, by ticker."""
-
-    def __attrs_post_init__(self) -> None:
-        self._recorded = set(self.markets)
 
     @classmethod
     def of_markets(
@@ -117,23 +108,27 @@ class FeedTracker:
             market.turn()
         return cls(markets, session_key)
 
-    @property
-    def recorded(self) -> frozenset[str]:
-        """The markets that were given or have had a book since."""
-        return frozenset(self._recorded)
-
-    def process(self, frames: Iterable[ReceivedFrame]) -> FrameBatch:
-        """Fold frames, in order. Returns what they mean."""
-        frames = tuple(frames)
+    def process(self, frames: Iterable[ReceivedFrame], notes: Iterable[StreamNote] = ()) -> FrameBatch:
+        """Fold a run of the stream: frames in order, each note after its frame. Returns what it means."""
+        frames, notes = tuple(frames), tuple(notes)
         facts: list[Fact] = []
         self._facts = facts
-        kinds = [self._process_frame(frame) for frame in frames]
-        return FrameBatch(frames, tuple(facts), FrameCounts.of_kinds(kinds))
+        kinds: list[str] = []
+        for note in notes:
+            until = len(kinds)
+            while until < len(frames) and frames[until].number <= note.after_frame:
+                until += 1
+            kinds += [self._process_frame(frame) for frame in frames[len(kinds) : until]]
+            self._process_note(note)
+        kinds += [self._process_frame(frame) for frame in frames[len(kinds) :]]
+        return FrameBatch(frames, tuple(facts), FrameCounts.of_kinds(kinds), notes)
 
     def held_books(self, last_frame: int, ended_us: int) -> dict[str, HeldBook | LastExact | None]:
         """The last exact book of each market at the session's end; None where it proves nothing."""
+        if self.maintenance.is_inactive:
+            return dict.fromkeys((*self.left, *self.markets))
         key = self.session_key
-        return self._left | {
+        return self.left | {
             market.ticker: market.held(key, last_frame, ended_us) if market.is_exact else market.before
             for market in self.markets.values()
         }
@@ -157,6 +152,22 @@ class FeedTracker:
         """How many books are exact now."""
         return sum(market.is_exact for market in self.markets.values())
 
+    def _process_note(self, note: StreamNote) -> None:
+        if note.kind is NoteKind.EVENT:
+            event = connection_event_fact(note)
+            if event is not None:
+                self._facts.append(event)
+        elif note.kind is NoteKind.RECORD:
+            self.maintenance.note(note)
+            if self.maintenance.is_inactive:
+                self._forget_exact_books()
+
+    def _forget_exact_books(self) -> None:
+        """The exchange is inactive: no interruption that lasts can be proven empty."""
+        self.left = dict.fromkeys(self.left)
+        for market in self.markets.values():
+            market.before = None
+
     def _process_frame(self, frame: ReceivedFrame) -> str:
         """Append the facts of one frame, the states of books last. Returns its kind: see FrameCounts."""
         self._frame = frame
@@ -171,14 +182,14 @@ class FeedTracker:
         except MalformedFrame as error:
             self._reject(str(error))
             # It may have been any frame, unless it names another subscription.
-            if guess_sid(frame.text) in (None, self.book_sid):
+            if guess_sid(frame.text) in (None, self.subscriptions.book_sid):
                 self._lose_all(Cause.REJECT)
             return "rejects"
         if envelope.sid is not None and envelope.seq is not None:
-            if envelope.sid in self.ended_sids and envelope.seq == 1:
+            if envelope.sid in self.subscriptions.ended_sids and envelope.seq == 1:
                 # The exchange gave the number of an ended subscription to a new one.
-                self._begin_again(envelope.sid)
-            self._learn_channel(envelope.sid, envelope.type)
+                self.subscriptions.begin_again(envelope.sid)
+            self.subscriptions.learn_channel(envelope.sid, envelope.type)
             if not self._pass_chain(envelope.sid, envelope.seq, envelope.type):
                 return "stales"
         try:
@@ -196,24 +207,16 @@ class FeedTracker:
                 self._facts.append(BookStateFact(market.ticker, *times, market.unknown_cause))
         self._turned.clear()
 
-    def _learn_channel(self, sid: int, frame_type: str) -> None:
-        """Data may arrive before the acknowledgement of its subscription: its type names the channel."""
-        if frame_type in BOOK_TYPES and self.book_sid is None and sid not in self.ended_sids:
-            if self.channels.setdefault(sid, BOOK_CHANNEL) == BOOK_CHANNEL:
-                self.book_sid = sid
-        elif frame_type in LIFECYCLE_TYPES and sid != self.book_sid:
-            self.channels.setdefault(sid, LIFECYCLE_CHANNEL)
-
     def _pass_chain(self, sid: int, seq: int, frame_type: str) -> bool:
         """Take note of a frame's number. Returns False for a frame whose number was seen before."""
-        chain = self._chain(sid)
+        chain = self.subscriptions.chain(sid)
         expected = chain.expected
         order = chain.advance(seq, self._frame.text)
         if order is Order.AHEAD:
-            self._facts.append(self._gap(sid, expected, seq, cause=Cause.SEQUENCE))
-            if sid == self.book_sid:
+            self._note_gap(sid, expected, seq, cause=Cause.SEQUENCE)
+            if sid == self.subscriptions.book_sid:
                 self._lose_books(Cause.SEQUENCE)
-        elif order is Order.CONFLICT and (sid == self.book_sid or frame_type in BOOK_TYPES):
+        elif order is Order.CONFLICT and (sid == self.subscriptions.book_sid or frame_type in BOOK_TYPES):
             self._lose_all(Cause.SEQUENCE_CONFLICT)
         return seq >= expected
 
@@ -241,20 +244,21 @@ class FeedTracker:
                 self._note_reply(envelope, reply)
                 self._facts.append(ReplyFact(envelope.sid, envelope.command_id, reply))
                 return "controls"
-        if envelope.sid is not None and envelope.sid == self.book_sid:
+        if envelope.sid is not None and envelope.sid == self.subscriptions.book_sid:
             self._lose_all(cause)
         return kind
 
     def _process_book(self, envelope: Envelope, message: DeltaMessage | SnapshotMessage) -> str:
         """Fold a frame about a book, if it is on the subscription of the books."""
         sid, seq = _numbered(envelope)
-        if sid != self.book_sid:
-            self._reject(f"{envelope.type} on sid {sid}, books are on {self.book_sid}")
-            cause = Cause.AFTER_END if sid in self.ended_sids else Cause.OTHER_SUBSCRIPTION
+        subscriptions = self.subscriptions
+        if sid != subscriptions.book_sid:
+            self._reject(f"{envelope.type} on sid {sid}, books are on {subscriptions.book_sid}")
+            cause = Cause.AFTER_END if sid in subscriptions.ended_sids else Cause.OTHER_SUBSCRIPTION
             market = self.markets.get(message.market_ticker)
             if market is not None:
                 self._lose_one(market, sid, seq, cause=cause)
-            elif message.market_ticker not in self._left:
+            elif message.market_ticker not in self.left:
                 self._lose_all(cause)
             return "rejects"
         if isinstance(message, SnapshotMessage):
@@ -266,7 +270,7 @@ class FeedTracker:
     def _fold_delta(self, envelope: Envelope, delta: DeltaMessage, sid: int, seq: int) -> None:
         frame, ticker = self._frame, delta.market_ticker
         market = self.markets.get(ticker)
-        is_known = market is not None or ticker in self._left
+        is_known = market is not None or ticker in self.left
         if market is None:
             market = self._market(ticker)
         self._begin_hour(market)
@@ -300,8 +304,8 @@ class FeedTracker:
 
     def _replace_book(self, envelope: Envelope, snapshot: SnapshotMessage, sid: int, seq: int) -> None:
         market = self._market(snapshot.market_ticker)
-        self._recorded.add(market.ticker)
-        self._left.pop(market.ticker, None)
+        self.recorded.add(market.ticker)
+        self.left.pop(market.ticker, None)
         origin: Origin
         if envelope.command_id is not None:
             origin = "requested"
@@ -316,9 +320,10 @@ class FeedTracker:
         market.replace(snapshot, sid, seq, received_us)
         self._turned[market.ticker] = market
         fact = market.as_snapshot(self._frame, origin)
-        proof = None if before is None else prove_empty(before, fact)
+        proof = None if before is None else prove_empty(before, fact, self.maintenance)
         self._facts += [each for each in (lowered, fact, proof) if each is not None]
-        if origin == "requested" and self._listed is not None and market.ticker not in self._listed:
+        listed = self.subscriptions.listed
+        if origin == "requested" and listed is not None and market.ticker not in listed:
             # A late answer of a market that has left: nothing follows it.
             self._lose_one(market, sid, seq + 1, cause=Cause.UNFOLLOWED)
             self._forget(market)
@@ -343,7 +348,7 @@ class FeedTracker:
         self._facts.append(trade_fact(envelope, trade, self._frame.received_us))
 
     def _note_event(self, envelope: Envelope, lifecycle: LifecycleMessage) -> None:
-        if lifecycle.market_ticker in self._recorded:
+        if lifecycle.market_ticker in self.recorded:
             event = event_fact(envelope, lifecycle, self._frame.received_us)
             if event is not None:
                 self._facts.append(event)
@@ -351,13 +356,13 @@ class FeedTracker:
     def _note_reply(
         self, envelope: Envelope, reply: SubscribedReply | ErrorReply | UnsubscribedReply | OkReply
     ) -> None:
-        sid = envelope.sid
+        sid, book_sid = envelope.sid, self.subscriptions.book_sid
         match reply:
             case SubscribedReply(channel=channel, sid=subscribed_sid):
                 self._begin_subscription(subscribed_sid, channel)
             case ErrorReply(code=code) if sid is not None and code in ENDING_CAUSE_BY_ERROR:
                 self._end_subscription(sid, ENDING_CAUSE_BY_ERROR[code])
-            case ErrorReply(code=code) if sid is not None and sid == self.book_sid:
+            case ErrorReply(code=code) if sid is not None and sid == book_sid:
                 if code not in HARMLESS_ERRORS:
                     self._lose_all(Cause.UNKNOWN_ERROR)
             case UnsubscribedReply() if sid is not None and envelope.command_id is not None:
@@ -365,58 +370,48 @@ class FeedTracker:
                 self._forget_subscription(sid)
             case UnsubscribedReply() if sid is not None:
                 self._end_subscription(sid, Cause.UNSUBSCRIBED)
-            case OkReply(market_tickers=tickers) if tickers is not None and sid == self.book_sid is not None:
-                self._note_markets(tickers)
+            case OkReply(market_tickers=tickers) if (
+                tickers is not None and sid is not None and sid == book_sid
+            ):
+                self._note_markets(tickers, sid)
             case _:
                 pass
 
     def _begin_subscription(self, sid: int, channel: str) -> None:
         """The exchange acknowledges a subscription. Data of it may have arrived before."""
-        # It becomes a column: what PostgreSQL's text can't hold is no name of a channel.
-        if channel.isprintable():
-            self.channels[sid] = channel
-        if sid in self.ended_sids:
-            self._begin_again(sid)
-        is_of_books = channel == BOOK_CHANNEL
-        if self.book_sid is not None and is_of_books != (sid == self.book_sid):
+        subscriptions = self.subscriptions
+        subscriptions.note_channel(sid, channel)
+        if sid in subscriptions.ended_sids:
+            subscriptions.begin_again(sid)
+        is_of_books, book_sid = channel == BOOK_CHANNEL, subscriptions.book_sid
+        if book_sid is not None and is_of_books != (sid == book_sid):
             # Books continue under another number, or what was taken for books is something else.
             self._lose_all(Cause.OTHER_SUBSCRIPTION)
-            self._forget_subscription(self.book_sid)
+            self._forget_subscription(book_sid)
         if is_of_books:
-            self.book_sid = sid
-            self._listed = None
+            subscriptions.carry_books(sid)
 
-    def _begin_again(self, sid: int) -> None:
-        self.ended_sids.discard(sid)
-        self._chain(sid).restart()
-
-    def _note_markets(self, tickers: frozenset[str]) -> None:
-        """
-        The exchange has said what the subscription of the books carries: other markets are not reported.
-        """
-        assert self.book_sid is not None
-        self._listed = tickers
-        expected = self._chain(self.book_sid).expected
+    def _note_markets(self, tickers: frozenset[str], sid: int) -> None:
+        """The exchange has listed the markets of the books' subscription: it reports no others."""
+        self.subscriptions.listed = tickers
+        expected = self.subscriptions.chain(sid).expected
         for market in list(self.markets.values()):
             if market.ticker not in tickers:
-                if market.sid == self.book_sid:
-                    self._lose_one(market, self.book_sid, expected, cause=Cause.UNFOLLOWED)
+                if market.sid == sid:
+                    self._lose_one(market, sid, expected, cause=Cause.UNFOLLOWED)
                 self._forget(market)
         for ticker in sorted(tickers - self.markets.keys()):
             self._turned[ticker] = self._market(ticker)
 
     def _end_subscription(self, sid: int, cause: Cause) -> None:
         """The exchange has ended a subscription: what follows is missing until the next one."""
-        self._facts.append(self._gap(sid, self._chain(sid).expected, None, cause=cause))
-        if sid == self.book_sid:
+        self._note_gap(sid, self.subscriptions.chain(sid).expected, None, cause=cause)
+        if sid == self.subscriptions.book_sid:
             self._lose_books(cause)
         self._forget_subscription(sid)
 
     def _forget_subscription(self, sid: int) -> None:
-        self.ended_sids.add(sid)
-        if sid == self.book_sid:
-            self.book_sid = None
-            self._listed = None
+        if self.subscriptions.end(sid):
             for market in self.markets.values():
                 market.leave_subscription()
 
@@ -426,71 +421,63 @@ class FeedTracker:
 
     def _lose_rejected(self, envelope: Envelope) -> None:
         """A frame was not understood. If it is one about books, what it said is missing from here on."""
-        sid, is_book_type = envelope.sid, envelope.type in BOOK_TYPES
-        if self.book_sid is None or not (sid == self.book_sid or is_book_type):
+        sid, book_sid = envelope.sid, self.subscriptions.book_sid
+        is_book_type = envelope.type in BOOK_TYPES
+        if book_sid is None or not (sid == book_sid or is_book_type):
             return
         market = self.markets.get(guess_market_ticker(envelope) or "") if is_book_type else None
         if market is None:
             self._lose_all(Cause.REJECT)
         else:
             # A frame that was not numbered leaves no number out.
-            after = self._chain(self.book_sid).expected
-            expected = envelope.seq if sid == self.book_sid and envelope.seq is not None else after
-            self._lose_one(market, self.book_sid, expected, cause=Cause.REJECT)
+            after = self.subscriptions.chain(book_sid).expected
+            expected = envelope.seq if sid == book_sid and envelope.seq is not None else after
+            self._lose_one(market, book_sid, expected, cause=Cause.REJECT)
 
     def _lose_one(self, market: MarketState, sid: int, expected: int, *, cause: Cause) -> None:
-        received = self._chain(sid).expected
+        received = self.subscriptions.chain(sid).expected
         assert received >= expected
-        self._facts.append(self._gap(sid, expected, received, cause=cause, market_ticker=market.ticker))
-        market.lose(cause, self.session_key, self._frame)
-        self._turned[market.ticker] = market
+        self._note_gap(sid, expected, received, cause=cause, market_ticker=market.ticker)
+        self._lose(market, cause)
 
     def _lose_all(self, cause: Cause) -> None:
         """Record that no book is known any more, though no number is missing. Nothing to do without books."""
-        if self.book_sid is not None:
-            expected = self._chain(self.book_sid).expected
-            self._facts.append(self._gap(self.book_sid, expected, expected, cause=cause))
+        book_sid = self.subscriptions.book_sid
+        if book_sid is not None:
+            expected = self.subscriptions.chain(book_sid).expected
+            self._note_gap(book_sid, expected, expected, cause=cause)
             self._lose_books(cause)
 
     def _lose_books(self, cause: Cause) -> None:
         """All books are unknown, those too whose first snapshot may be what is missing."""
         for market in self.markets.values():
-            market.lose(cause, self.session_key, self._frame)
-        self._turned.update(self.markets)
+            self._lose(market, cause)
 
-    def _gap(
+    def _lose(self, market: MarketState, cause: Cause) -> None:
+        market.lose(cause, self.session_key, self._frame)
+        if self.maintenance.is_inactive:
+            market.before = None
+        self._turned[market.ticker] = market
+
+    def _note_gap(
         self, sid: int, expected: int, received: int | None, *, cause: Cause, market_ticker: str | None = None
-    ) -> GapFact:
-        # A gap that names a market is about its book, on whichever subscription it showed.
-        is_of_books = market_ticker is not None or sid == self.book_sid
-        return GapFact(
-            sid=sid,
-            expected=expected,
-            received=received,
-            detected_us=self._frame.received_us,
-            frame_number=self._frame.number,
-            cause=cause,
-            market_ticker=market_ticker,
-            channel=BOOK_CHANNEL if is_of_books else self.channels.get(sid),
+    ) -> None:
+        gap = self.subscriptions.gap(
+            self._frame, sid, expected, received, cause=cause, market_ticker=market_ticker
         )
-
-    def _chain(self, sid: int) -> SequenceChain:
-        chain = self.chains.get(sid)
-        if chain is None:
-            chain = self.chains[sid] = SequenceChain()
-        return chain
+        self._facts.append(gap)
 
     def _market(self, ticker: str) -> MarketState:
         market = self.markets.get(ticker)
         if market is None:
-            market = self.markets[ticker] = MarketState(ticker, before=self._left.get(ticker))
+            market = self.markets[ticker] = MarketState(ticker, before=self.left.get(ticker))
         return market
 
     def _forget(self, market: MarketState) -> None:
         """The market is not in the subscription any more, whatever its book was before."""
         market.unknown_cause = Cause.UNFOLLOWED
         self._turned[market.ticker] = market
-        self._left[market.ticker] = last_exact_of(market.before)
+        self.left[market.ticker] = last_exact_of(market.before)
         del self.markets[market.ticker]
 
 

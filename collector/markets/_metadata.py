@@ -5,9 +5,9 @@ Two tasks: `run_market_records` fetches and stores, `run_record_store` stores wh
 Nothing of the recording waits for them; when REST or the database is away they come again later.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 
@@ -19,6 +19,9 @@ from collector.postgres import ConnectStore, TrioConnection
 from collector.rest import fetch_market_records
 from collector.retry import retry
 
+UseRecords: TypeAlias = Callable[[Mapping[str, bytes]], None]
+"""Gets the records of markets by ticker. What is used is in the raw stream of the session that uses it."""
+
 REFRESH_S: Final = 3600.0
 RETRY_S: Final = 60.0
 WRITE_S_MAX: Final = 30.0
@@ -29,13 +32,16 @@ _log = get_logger("records")
 async def run_market_records(
     api_url: str,
     tickers: Callable[[], Sequence[str]],
+    use: UseRecords,
     connect_store: ConnectStore,
     clock: WallClock,
 ) -> None:
-    """Fetch and store the records of what is recorded, now and every hour, until cancelled."""
+    """Fetch, use and store the records of what is recorded, now and every hour, until cancelled."""
 
     async def refresh() -> None:
-        await _refresh(api_url, tickers(), connect_store, clock)
+        records = await _fetch(api_url, tickers())
+        use(records)
+        await _store(records, connect_store, clock)
 
     while True:
         await retry(refresh, (FeedLost, StoreUnavailable, trio.TooSlowError), _pause)
@@ -43,10 +49,14 @@ async def run_market_records(
 
 
 async def run_record_store(
-    records: trio.MemoryReceiveChannel[dict[str, bytes]], connect_store: ConnectStore, clock: WallClock
+    records: trio.MemoryReceiveChannel[dict[str, bytes]],
+    use: UseRecords,
+    connect_store: ConnectStore,
+    clock: WallClock,
 ) -> None:
-    """Store what comes, however long that takes, until cancelled."""
+    """Use and store the records that arrive, however long that takes, until cancelled."""
     async for some in records:
+        use(some)
         await retry(
             partial(_store, some, connect_store, clock), (StoreUnavailable, trio.TooSlowError), _pause
         )
@@ -57,17 +67,12 @@ async def _pause(failure: Exception) -> None:
     await trio.sleep(RETRY_S)
 
 
-async def _refresh(
-    api_url: str,
-    tickers: Sequence[str],
-    connect_store: ConnectStore,
-    clock: WallClock,
-) -> None:
+async def _fetch(api_url: str, tickers: Sequence[str]) -> dict[str, bytes]:
     records = await fetch_market_records(api_url, tickers)
     missing = sorted(set(tickers) - records.keys())
     if missing:
         _log.warning("the exchange does not know these markets", tickers=missing[:20], count=len(missing))
-    await _store(records, connect_store, clock)
+    return records
 
 
 async def _store(records: dict[str, bytes], connect_store: ConnectStore, clock: WallClock) -> None:

@@ -6,7 +6,7 @@ Pure. Does not know PostgreSQL. Reads no clock. Starts no task.
 - `_units`: prices and sizes as integers.
 - `_messages`: the content of one frame. `_codec`: text to messages. `_times`: times in it.
 - `_commands`: what we say, as JSON text.
-- `_markets`: markets as REST lists them.
+- `_markets`: markets as REST lists them. `_exchange_records`: its schedule and its status.
 """
 
 from collector.protocol._codec import (
@@ -25,6 +25,12 @@ from collector.protocol._commands import (
     encode_get_snapshot,
     encode_subscribe,
     encode_unsubscribe,
+)
+from collector.protocol._exchange_records import (
+    SCHEDULE_PATH,
+    STATUS_PATH,
+    is_exchange_active,
+    maintenance_windows,
 )
 from collector.protocol._markets import SETTLED_STATUSES, TRADABLE_STATUSES, OpenMarket
 from collector.protocol._messages import (
@@ -71,7 +77,9 @@ __all__ = [
     "LIFECYCLE_CHANNEL",
     "LIFECYCLE_TYPES",
     "PRICE_E4_MAX",
+    "SCHEDULE_PATH",
     "SETTLED_STATUSES",
+    "STATUS_PATH",
     "TERMINAL_ERRORS",
     "TRADABLE_STATUSES",
     "TRADE_CHANNEL",
@@ -106,6 +114,8 @@ __all__ = [
     "format_second",
     "guess_market_ticker",
     "guess_sid",
+    "is_exchange_active",
+    "maintenance_windows",
     "parse_rfc3339_ms",
     "parse_size_e2",
 ]

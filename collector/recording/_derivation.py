@@ -1,5 +1,5 @@
 """
-Derives from a session's raw frames the rows that must be stored. Pure.
+Derives from a session's stream the rows that must be stored. Pure.
 
 Rows are compared as sums of hashes, one sum for each kind and each ten minutes of receive time. So memory
 does not grow with the number of frames, and the order in which PostgreSQL returns rows does not matter. The
@@ -11,8 +11,9 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from collector.facts import Fact, FeedTracker, FrameCounts, ReceivedFrame, Thinner
-from collector.storage import KIND_BY_FACT, RowKind, SessionOpening, Values, tracker_of
+from collector.facts import Fact, FrameCounts, StreamFold
+from collector.rawblocks import BlockContent
+from collector.storage import KIND_BY_FACT, RowKind, SessionOpening, Values, fold_of
 
 BUCKET_US: Final = 600_000_000
 _MODULUS: Final = 2**64
@@ -53,27 +54,25 @@ class RowSums:
 
 @define(eq=False)
 class Derivation:
-    """One session, folded from its raw frames as the recorder folded it."""
+    """One session, folded from its stream as the recorder folded it."""
 
     opening: SessionOpening
     rows: RowSums = field(factory=RowSums)
-    _tracker: FeedTracker = field(init=False)
-    _thinner: Thinner = field(init=False)
+    _fold: StreamFold = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._tracker = tracker_of(self.opening)
-        self._thinner = Thinner(self.opening.sample_rate)
+        self._fold = fold_of(self.opening)
 
-    def fold(self, frames: Iterable[ReceivedFrame]) -> FrameCounts:
-        """Fold the next frames, in order. Returns how many there were of each kind."""
-        facts, counts = self.facts_of(frames)
+    def fold(self, content: BlockContent) -> FrameCounts:
+        """Fold the next run of the stream. Returns the number of its frames by kind."""
+        facts, counts = self.facts_of(content)
         _add_rows(self.rows, facts)
         return counts
 
     @property
     def market_tickers(self) -> frozenset[str]:
         """All markets of the session so far."""
-        return self._tracker.recorded
+        return frozenset(self._fold.tracker.recorded)
 
     def finish(self) -> RowSums:
         """The rows when what is still summed becomes rows too, as at the orderly end of a session."""
@@ -81,14 +80,14 @@ class Derivation:
         _add_rows(rows, self.last_facts())
         return rows
 
-    def facts_of(self, frames: Iterable[ReceivedFrame]) -> tuple[list[Fact], FrameCounts]:
-        """The facts of the next frames that become rows, instead of their sums."""
-        batch = self._tracker.process(frames)
-        return self._thinner.thin(batch.facts), batch.counts
+    def facts_of(self, content: BlockContent) -> tuple[list[Fact], FrameCounts]:
+        """The facts of the next run that become rows, instead of their sums."""
+        batch, rows = self._fold.process(content.frames, content.notes)
+        return rows, batch.counts
 
     def last_facts(self) -> list[Fact]:
         """What is still summed when the session has ended in order."""
-        return self._thinner.finish()
+        return self._fold.finish()
 
 
 def _add_rows(rows: RowSums, facts: Iterable[Fact]) -> None:

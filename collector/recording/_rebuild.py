@@ -19,6 +19,7 @@ from collector.database import (
     fetch_newest_message,
     fetch_newest_snapshot,
     fetch_recording_sessions,
+    fetch_tracker_state,
     fetch_unknown_cause,
     is_proven_empty,
     read_only,
@@ -27,8 +28,14 @@ from collector.errors import CollectorError
 from collector.facts import Cause, FeedTracker, MarketState
 from collector.postgres import TrioConnection
 from collector.protocol import Levels
-from collector.recording._session_reader import RecordedSession, batch_pages, fetch_sessions, read_opening
-from collector.storage import DAY_US, SNAPSHOT, tracker_of
+from collector.recording._session_reader import (
+    RecordedSession,
+    batch_pages,
+    fetch_sessions,
+    read_opening,
+    read_state,
+)
+from collector.storage import DAY_US, SNAPSHOT, fold_of
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS_MIN: Final = 10**11
@@ -255,14 +262,20 @@ async def _from_raw(
 
 async def _fold_until(connection: TrioConnection, session: RecordedSession, at_us: int) -> FeedTracker:
     """
-    The session's books as its frames received by then left them. Ends with the batch that has a later frame.
+    The session's books as its frames received by then left them.
+
+    Reading begins with the newest stored state before the instant, or with the session's opening, and ends
+    with the batch that has a later frame.
     """
-    tracker: FeedTracker | None = None
-    async for page in batch_pages(connection, session.session_id):
+    state = await fetch_tracker_state(connection, session.session_id, at_us)
+    tracker, read_frame = (None, 0) if state is None else (read_state(state), state.frame_number)
+    async for page in batch_pages(connection, session.session_id, read_frame):
         for batch in page:
             content = batch.content()
-            tracker = tracker or tracker_of(read_opening(content))
-            tracker.process(frame for frame in content.frames if frame.received_us <= at_us)
+            tracker = tracker or fold_of(read_opening(content)).tracker
+            tracker.process(
+                frame for frame in content.frames if frame.number > read_frame and frame.received_us <= at_us
+            )
             if any(frame.received_us > at_us for frame in content.frames):
                 return tracker
     return tracker or FeedTracker({})

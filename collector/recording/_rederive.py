@@ -107,7 +107,7 @@ async def _derive(
             content = recorded.content()
             if derivation is None:
                 derivation = Derivation(read_opening(content))
-            facts, counts = derivation.facts_of(content.frames)
+            facts, counts = derivation.facts_of(content)
             if recorded.number == session.batches:
                 facts += derivation.last_facts()
             await replacement.add(Batch(batches, content.frames, facts, counts, frames + 1))

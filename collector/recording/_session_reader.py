@@ -12,7 +12,7 @@ from attrs import frozen
 
 from collector.database import Pages, fetch_batch_rows, fetch_session_rows
 from collector.errors import CollectorError
-from collector.facts import FRAME_COUNTS, FrameCounts, NoteKind
+from collector.facts import FRAME_COUNTS, FeedTracker, FrameCounts, NoteKind, TrackerStateFact, decode_tracker
 from collector.postgres import TrioConnection
 from collector.rawblocks import BlockContent, DamagedBlock, checksum_of, decode_block
 from collector.storage import RowKind, SessionOpening, opening_of
@@ -166,14 +166,18 @@ async def fetch_sessions(connection: TrioConnection, session_id: int | None) -> 
     return [RecordedSession(row) for row in await fetch_session_rows(connection, session_id)]
 
 
-def batch_pages(connection: TrioConnection, session_id: int) -> Pages[RecordedBatch]:
+def batch_pages(connection: TrioConnection, session_id: int, from_frame: int = 0) -> Pages[RecordedBatch]:
     """
-    The batches of a session in order, a page at a time. Raises psycopg's errors, see `translate_errors`.
+    The batches of a session in order, a page at a time, beginning with that of the frame `from_frame`.
+
+    Raises psycopg's errors, see `translate_errors`.
     """
 
     async def fetch(last: Sequence[RecordedBatch] | None) -> list[RecordedBatch]:
         after = last[-1].number if last else 0
-        return [RecordedBatch(row) for row in await fetch_batch_rows(connection, session_id, after)]
+        return [
+            RecordedBatch(row) for row in await fetch_batch_rows(connection, session_id, after, from_frame)
+        ]
 
     return Pages(fetch)
 
@@ -187,6 +191,14 @@ def read_opening(content: BlockContent) -> SessionOpening:
         return opening_of(first)
     except ValueError as error:
         raise NotProven(f"the session's opening can't be read: {error}") from error
+
+
+def read_state(state: TrackerStateFact) -> FeedTracker:
+    """The tracker of a stored state. Raises NotProven."""
+    try:
+        return decode_tracker(state.state)
+    except ValueError as error:
+        raise NotProven(f"{error}; `collector rederive` rebuilds the stored states") from error
 
 
 def _frame_counts(row: Mapping[str, Any]) -> FrameCounts:

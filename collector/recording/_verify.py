@@ -155,7 +155,7 @@ def _verify_batch(
     if received_us != batch.received_us:
         report.find(f"batch {batch.number}: the ledger's receive times are not those of its frames")
     # What frames mean depends on all before them.
-    if walk.derivation is not None and walk.derivation.fold(frames) != batch.frame_counts:
+    if walk.derivation is not None and walk.derivation.fold(content) != batch.frame_counts:
         report.find(f"batch {batch.number}: the ledger's counts of frames are not those of its frames")
 
 

@@ -25,6 +25,8 @@ TICKERS_MAX: Final = 100
 PAGE_MARKETS: Final = 1000
 PAGES_MAX: Final = 1000
 """Ten times the markets that the exchange is known to have had open."""
+RECORD_BYTES_MAX: Final = 1_000_000
+"""Of a record that is fetched as a whole."""
 TOO_MANY_REQUESTS: Final = 429
 PAGE_TRIES_MAX: Final = 10
 PAGE_PAUSE_S: Final = 2.0
@@ -51,7 +53,7 @@ class _ListedPage(Struct):
     cursor: str | None = None
 
 
-_Shape = TypeVar("_Shape", _Page, _ListedPage)
+_Shape = TypeVar("_Shape", _Page, _ListedPage, Raw)
 
 
 async def fetch_open_markets(api_url: str) -> list[OpenMarket]:
@@ -116,6 +118,19 @@ async def fetch_market_records(api_url: str, tickers: Sequence[str]) -> dict[str
             for record in page.markets:
                 records[_read_market(record).ticker] = bytes(record)
     return records
+
+
+async def fetch_record(api_url: str, path: str) -> bytes:
+    """
+    The JSON text at a path below the API's root, at most RECORD_BYTES_MAX long.
+
+    Raises FeedLost when the exchange can't be reached or answers with anything but JSON.
+    """
+    async with httpx2.AsyncClient(headers={"Accept-Language": "en"}) as client:
+        record = await _get_page(client, f"{api_url}{path}", {}, Raw)
+    if len(record) > RECORD_BYTES_MAX:
+        raise FeedLost(f"REST: the record at {path} has {len(record)} bytes, more than {RECORD_BYTES_MAX}")
+    return bytes(record)
 
 
 async def _get_page(

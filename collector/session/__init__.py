@@ -5,6 +5,7 @@ Does not know PostgreSQL. Reads no clock: it is given one.
 
 - `_session`: the tasks of one connection. `_backlog`: the bounded queue to the writer. `_writer`: batches in
   order.
+- `_records`: the REST records that sessions note in their streams.
 - `_supervisor`: connection slots, reconnection.
 """
 

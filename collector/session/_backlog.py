@@ -32,12 +32,16 @@ FRAMES_MAX: Final = 200_000
 BATCH_FRAMES_MAX: Final = 4_000
 """A batch's rows are packed and its frames compressed in two steps of under 10 ms."""
 
+NOTE_CHARACTERS_MAX: Final = 500_000
+"""Characters of notes after which a batch takes no more: they are compressed in the same step."""
+
 
 @frozen
 class _Piece:
     """What one `put` brought."""
 
     frames: Sequence[ReceivedFrame]
+    notes: Sequence[StreamNote]
     facts: Sequence[Fact]
     counts: FrameCounts
     put_s: float
@@ -60,7 +64,6 @@ class Backlog:
     flush_interval_s: float
     ending: SessionEnding | None = None
     _pieces: deque[_Piece] = field(factory=deque[_Piece], init=False)
-    _notes: deque[StreamNote] = field(factory=deque[StreamNote], init=False)
     _frames: int = field(default=0, init=False)
     _rows: int = field(default=0, init=False)
     _batches: int = field(default=0, init=False)
@@ -77,19 +80,15 @@ class Backlog:
         return self._frames + (0 if self._taken is None else len(self._taken.frames))
 
     def put(self, batch: FrameBatch, rows: Sequence[Fact]) -> None:
-        """Add received frames and the facts of them that become rows."""
+        """Add a run of the stream and the facts of it that become rows."""
         assert self.ending is None, "nothing comes after the end"
-        self._pieces.append(_Piece(batch.frames, rows, batch.counts, trio.current_time()))
+        now_s = trio.current_time()
+        self._pieces.append(_Piece(batch.frames, batch.notes, rows, batch.counts, now_s))
         self._frames += len(batch.frames)
         self._rows += _row_count(rows)
         # The writer has to be woken for the first piece, to start its clock, and when a batch is full.
         if len(self._pieces) == 1 or self._is_full():
             self._changed.notify()
-
-    def note(self, note: StreamNote) -> None:
-        """Add a note of the stream, after the frames so far. It is written with the frames around it."""
-        assert self.ending is None, "nothing comes after the end"
-        self._notes.append(note)
 
     async def flush(self) -> None:
         """Have what waits now written at once, and wait until it is; not for what comes meanwhile."""
@@ -104,7 +103,7 @@ class Backlog:
         if self.ending is None:
             self.ending = ending
             if last_rows:
-                self._pieces.append(_Piece((), last_rows, FrameCounts(), trio.current_time()))
+                self._pieces.append(_Piece((), (), last_rows, FrameCounts(), trio.current_time()))
             self._changed.notify()
 
     async def take(self) -> Batch | None:
@@ -114,7 +113,7 @@ class Backlog:
         while not self._is_due():
             with trio.move_on_at(self._due_s()):
                 await self._changed.wait()
-        if self._pieces or self._notes:
+        if self._pieces:
             self._taken = self._cut()
         return self._taken
 
@@ -142,13 +141,19 @@ class Backlog:
 
     def _cut(self) -> Batch:
         frames: list[ReceivedFrame] = []
+        notes: list[StreamNote] = []
+        note_characters = 0
         facts: list[Fact] = []
         counts = FrameCounts()
         while self._pieces:
             piece = self._pieces[0]
             if frames and len(frames) + len(piece.frames) > BATCH_FRAMES_MAX:
                 break
+            if note_characters > NOTE_CHARACTERS_MAX:
+                break
             frames.extend(piece.frames)
+            notes.extend(piece.notes)
+            note_characters += sum(len(note.content) for note in piece.notes)
             facts.extend(piece.facts)
             counts = counts + piece.counts
             self._pieces.popleft()
@@ -156,15 +161,7 @@ class Backlog:
         self._rows -= _row_count(facts)
         self._batches += 1
         self._next_frame += len(frames)
-        notes = self._take_notes()
         return Batch(self._batches, frames, facts, counts, self._next_frame, notes=notes)
-
-    def _take_notes(self) -> list[StreamNote]:
-        """The notes before the next frame. A later one has its place in the next batch."""
-        notes: list[StreamNote] = []
-        while self._notes and self._notes[0].after_frame < self._next_frame:
-            notes.append(self._notes.popleft())
-        return notes
 
 
 def _row_count(facts: Sequence[Fact]) -> int:

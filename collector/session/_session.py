@@ -19,7 +19,7 @@ import random
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 
 import trio
 from attrs import define, field, frozen
@@ -31,21 +31,26 @@ from collector.facts import (
     PROVABLE_US_MAX,
     AuditFact,
     Cause,
+    ConnectionEvent,
     DeltaFact,
     FeedTracker,
     FrameBatch,
     GapFact,
-    HeldBook,
     LastExact,
     ReceivedFrame,
-    Thinner,
+    StreamFold,
+    StreamNote,
     TradeFact,
+    command_note,
+    event_note,
     last_exact_of,
+    record_note,
 )
 from collector.live import LiveHub
 from collector.observe import FeedStatus, RecorderState, SessionStats, get_logger
 from collector.protocol import USE_YES_PRICE
 from collector.session._backlog import FRAMES_MAX, Backlog, BacklogFull
+from collector.session._records import HeldBooks, UsedRecords
 from collector.session._writer import SessionWriter
 from collector.spool import Spool
 from collector.storage import (
@@ -53,8 +58,8 @@ from collector.storage import (
     SessionEnding,
     SessionOpening,
     ending_note,
+    fold_of,
     opening_note,
-    tracker_of,
 )
 from collector.subscriptions import Conversation, Pace
 from collector.wakeup import Wakeup
@@ -75,7 +80,6 @@ EXAMPLE_TEXT_MAX: Final = 500
 _log = get_logger("session")
 
 StampedTexts = Sequence[StampedText]
-HeldBooks: TypeAlias = dict[str, HeldBook | LastExact]
 
 
 @frozen
@@ -100,8 +104,7 @@ class SessionContext:
     """Whether markets come and go within a session."""
     store_ready: trio.Event = field(factory=trio.Event)
     backlogs: set[Backlog] = field(factory=set[Backlog])
-    held_books: HeldBooks = field(factory=dict[str, "HeldBook | LastExact"])
-    """By market, the last exact book of a session that has ended: see `collector.facts`."""
+    records: UsedRecords = field(factory=UsedRecords)
 
     @property
     def waiting_frames(self) -> int:
@@ -155,7 +158,7 @@ async def run_session(
                 connecting.start_soon(_stop_connecting, context.stopping, connected, connecting.cancel_scope)
                 async with context.open_transport() as transport:
                     connected.set()
-                    last_exact = await _last_exact_books(context.held_books, feed.market_tickers)
+                    last_exact = await _last_exact_books(context.records.held_books, feed.market_tickers)
                     session = _Session.begin(context, feed, transport, last_exact)
                     nursery.start_soon(session.write, name=f"writer:{feed.name}")
                     on_connected(session.stats, session.follow)
@@ -193,9 +196,8 @@ class _Session:
     context: SessionContext
     transport: Transport
     stats: SessionStats
-    tracker: FeedTracker
+    fold: StreamFold
     conversation: Conversation
-    thinner: Thinner
     backlog: Backlog
     writer: SessionWriter
     _frames_folded: int = field(default=0, init=False)
@@ -215,7 +217,7 @@ class _Session:
     ) -> "_Session":
         """A session as of the moment that its connection stands."""
         state = context.state
-        key, started_us = uuid.UUID(int=context.rng.getrandbits(128)), context.clock()
+        key, started_us = uuid.UUID(int=context.rng.getrandbits(128)), transport.now_us()
         opening = SessionOpening(
             key=key,
             recorder_key=context.recorder_key,
@@ -228,13 +230,12 @@ class _Session:
             started_us=started_us,
             last_exact=last_exact,
         )
-        tracker = tracker_of(opening)
-        stats = SessionStats(key, feed.name, tracker, started_us)
+        fold = fold_of(opening)
+        stats = SessionStats(key, feed.name, fold.tracker, started_us)
         state.is_simulated = state.is_simulated or transport.is_simulated
         state.forget_books(feed.name)
         state.add_session(stats)
         backlog = Backlog(context.batch_rows, context.flush_interval_s)
-        backlog.note(opening_note(opening))
         context.backlogs.add(backlog)
         writer = SessionWriter(
             store=context.open_store(opening),
@@ -249,16 +250,23 @@ class _Session:
         )
         pace = Pace(audit_interval_s=context.audit_interval_s, silence_probe_s=context.silence_probe_s)
         conversation = Conversation(feed.market_tickers, pace, context.is_following)
-        return cls(
+        session = cls(
             context=context,
             transport=transport,
             stats=stats,
-            tracker=tracker,
+            fold=fold,
             conversation=conversation,
-            thinner=Thinner(state.sample_rate),
             backlog=backlog,
             writer=writer,
         )
+        session._note(opening_note(opening))
+        context.records.add_user(session)
+        return session
+
+    @property
+    def tracker(self) -> FeedTracker:
+        """The books and the counters of the connection."""
+        return self.fold.tracker
 
     async def write(self) -> None:
         """Write until the session is safe; what waits counts against the bound of all sessions until then."""
@@ -271,6 +279,14 @@ class _Session:
         """Record other markets from now on. No checkpoint; without effect when the connection is over."""
         self.conversation.follow(tickers)
         self._commands_due.notify()
+
+    def follows(self, ticker: str) -> bool:
+        """Whether a market is in the subscription, or is to be."""
+        return ticker in self.tracker.markets
+
+    def note_record(self, path: str, record: bytes) -> None:
+        """Add a REST record to the stream: JSON in UTF-8. No checkpoint."""
+        self._note(record_note(path, record, self._frames_folded, self.transport.now_us()))
 
     async def receive(self) -> None:
         """Receive until the connection ends, and close the session. Raises the FeedError that ended it."""
@@ -319,7 +335,7 @@ class _Session:
         """Fold frames and note the exchange's replies. Raises BacklogFull when too many frames wait."""
         batch = self._keep(texts)
         self._publish(batch)
-        self.conversation.note(batch.facts, trio.current_time(), self.tracker.chains)
+        self.conversation.note(batch.facts, trio.current_time(), self.tracker.subscriptions.chains)
         if any(not isinstance(fact, DeltaFact | TradeFact) for fact in batch.facts):
             self._commands_due.notify()
             self._replied.notify()
@@ -329,13 +345,27 @@ class _Session:
 
     def _keep(self, texts: StampedTexts) -> FrameBatch:
         """Number frames, fold them, and put the result into the backlog before anything else uses it."""
+        self._note_clock_steps()
         first = self._frames_folded + 1
         self._frames_folded += len(texts)
-        batch = self.tracker.process(
+        batch, rows = self.fold.process(
             ReceivedFrame(number, us, text) for number, (us, text) in enumerate(texts, first)
         )
-        self.backlog.put(batch, self.thinner.thin(batch.facts))
+        self.backlog.put(batch, rows)
         return batch
+
+    def _note(self, note: StreamNote) -> None:
+        """Put a note into the stream, after the frames that are folded."""
+        self.backlog.put(*self.fold.process((), (note,)))
+
+    def _note_event(self, event_type: ConnectionEvent) -> None:
+        self._note(event_note(event_type, self._frames_folded, self.transport.now_us()))
+
+    def _note_clock_steps(self) -> None:
+        for step in self.transport.take_clock_steps():
+            _log.warning("clock_step", session=self.stats.session_id, step_us=step.size_us)
+            clock_step = ConnectionEvent.CLOCK_STEP
+            self._note(event_note(clock_step, self._frames_folded, step.at_us, step_us=step.size_us))
 
     def _publish(self, batch: FrameBatch) -> None:
         """Statistics, live messages and logs. A mistake here loses no frame."""
@@ -387,6 +417,8 @@ class _Session:
                 first_snapshots_due_s = float("inf")
             lost = self.tracker.lost_markets()
             for command in self.conversation.due(now_s, lost, self.tracker.is_exact):
+                # Before it is sent: the answer may be folded before `send` returns.
+                self._note(command_note(command, self._frames_folded, self.transport.now_us()))
                 await self.transport.send(command)
             self.stats.unanswered_audits = self.conversation.unanswered_audits
             with trio.move_on_at(min(self.conversation.next_due_s(lost), first_snapshots_due_s)):
@@ -397,6 +429,7 @@ class _Session:
         while True:
             await wait_for_tick(began_s, 1.0)
             if trio.current_time() - max(began_s, self.transport.last_activity_s) > SILENCE_S_MAX:
+                self._note_event(ConnectionEvent.SILENCE)
                 raise FeedLost(f"no frame of any kind for {SILENCE_S_MAX:g} s")
 
     async def _stop_when_asked(self, feed_scope: trio.CancelScope) -> None:
@@ -404,6 +437,7 @@ class _Session:
         Unsubscribe, then end the feed. The exchange sends the replies after the last data, so none is missed.
         """
         await self.context.stopping.wait()
+        self._note_event(ConnectionEvent.STOP)
         with trio.move_on_after(UNSUBSCRIBE_S_MAX) as goodbye:
             self.conversation.leave()
             self._commands_due.notify()
@@ -413,8 +447,9 @@ class _Session:
         feed_scope.cancel(reason="the service stops")
 
     def _close(self, error: FeedError | None, *, is_orderly: bool) -> None:
-        # The wall clock may have been set back: a session does not end before its last frame.
-        ended_us = max(self.context.clock(), self.stats.last_message_us or 0)
+        self.context.records.remove_user(self)
+        self._note_clock_steps()
+        ended_us = self.transport.now_us()
         if is_orderly and error is None:
             reason = (
                 "recorder stopped, with frames still to come" if self._is_cut_short else "recorder stopped"
@@ -426,8 +461,8 @@ class _Session:
             close_code = error.close_code if isinstance(error, FeedLost) else None
             ending = SessionEnding(ended_us, "error", str(error), close_code, self._frames_folded)
         self._hold_books(ended_us)
-        self.backlog.note(ending_note(ending, self._frames_folded))
-        self.backlog.close(ending, self.thinner.finish())
+        self._note(ending_note(ending, self._frames_folded))
+        self.backlog.close(ending, self.fold.finish())
         self.stats.status = ending.status
         self.stats.ended_us = ending.ended_us
         self.stats.end_reason = ending.reason
@@ -438,7 +473,7 @@ class _Session:
 
     def _hold_books(self, ended_us: int) -> None:
         """Keep the last exact books for the next session of their markets; not those that are too old."""
-        held = self.context.held_books
+        held = self.context.records.held_books
         for ticker, book in self.tracker.held_books(self._frames_folded, ended_us).items():
             held.pop(ticker, None)
             if book is not None:

@@ -25,7 +25,7 @@ from collector.storage._kinds import (
 )
 from collector.storage._session_store import OpenStore, SessionLink, SessionStore
 from collector.storage._session_summary import COUNTED_KINDS, Audits, Coverage, LedgerTotals, SessionSummary
-from collector.storage._stream_notes import ending_note, opening_note, opening_of, tracker_of
+from collector.storage._stream_notes import ending_note, fold_of, opening_note, opening_of
 
 __all__ = [
     "COUNTED_KINDS",
@@ -54,8 +54,8 @@ __all__ = [
     "copy_columns",
     "encode_rows",
     "ending_note",
+    "fold_of",
     "numbered_markets",
     "opening_note",
     "opening_of",
-    "tracker_of",
 ]

@@ -25,6 +25,7 @@ from attrs import Factory, field, fields, frozen
 from collector.facts import (
     AuditFact,
     BookStateFact,
+    ConnectionEventFact,
     DeltaFact,
     EventFact,
     Fact,
@@ -32,6 +33,7 @@ from collector.facts import (
     ProvenEmptyFact,
     RejectFact,
     SnapshotFact,
+    TrackerStateFact,
     TradeFact,
 )
 from collector.rawblocks import RawBlock
@@ -255,6 +257,9 @@ EVENT: Final = RowKind(
     "rl_market_events",
     columns_of(EventFact, event=ColumnType.JSONB, sid=ColumnType.INTEGER),
 )
+CONNECTION_EVENT: Final = RowKind(
+    "connection_event", ConnectionEventFact, "rl_connection_events", columns_of(ConnectionEventFact)
+)
 GAP: Final = RowKind(
     "gap",
     GapFact,
@@ -286,6 +291,13 @@ PROVEN_EMPTY: Final = RowKind(
         Column("earlier_frame", ColumnType.BIGINT),
     ),
 )
+TRACKER_STATE: Final = RowKind(
+    "tracker_state",
+    TrackerStateFact,
+    "rl_tracker_states",
+    columns_of(TrackerStateFact),
+    is_partitioned=True,
+)
 AUDIT: Final = RowKind(
     "audit", AuditFact, "rl_orderbook_audits", columns_of(AuditFact, sid=ColumnType.INTEGER)
 )
@@ -300,7 +312,10 @@ REJECT: Final = RowKind(
         Column("frame", ColumnType.BYTEA),
     ),
 )
-KINDS: Final = (DELTA, SNAPSHOT, TRADE, EVENT, GAP, BOOK_STATE, PROVEN_EMPTY, AUDIT, REJECT)
+KINDS: Final = (
+    *(DELTA, SNAPSHOT, TRADE, EVENT, CONNECTION_EVENT, GAP, BOOK_STATE, PROVEN_EMPTY, TRACKER_STATE),
+    *(AUDIT, REJECT),
+)
 """Every kind of row that facts become, in the order in which they are written."""
 
 RAW_BLOCK: Final = RowKind(

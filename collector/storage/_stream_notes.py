@@ -2,7 +2,7 @@
 
 import msgspec
 
-from collector.facts import FeedTracker, NoteKind, StreamNote
+from collector.facts import NoteKind, StreamFold, StreamNote
 from collector.storage._batch import SessionEnding, SessionOpening
 
 
@@ -22,6 +22,6 @@ def ending_note(ending: SessionEnding, last_frame: int) -> StreamNote:
     return StreamNote(NoteKind.ENDING, last_frame, ending.ended_us, msgspec.json.encode(ending).decode())
 
 
-def tracker_of(opening: SessionOpening) -> FeedTracker:
-    """The tracker of a session before its first frame."""
-    return FeedTracker.of_markets(opening.market_tickers, opening.key, opening.last_exact)
+def fold_of(opening: SessionOpening) -> StreamFold:
+    """The fold of a session before its first frame."""
+    return StreamFold.of_opening(opening.market_tickers, opening.key, opening.last_exact, opening.sample_rate)

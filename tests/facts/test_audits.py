@@ -15,8 +15,8 @@ from collector.facts import (
     GapFact,
     ReceivedFrame,
     SnapshotFact,
-    Thinner,
 )
+from collector.facts._downsampling import Thinner
 from collector.facts._market_state import HOUR_US
 from collector.facts._order_book import OrderBook
 from tests.frames import RECEIVED_US, delta_text, error_text, received, snapshot_text, subscribed_text

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.facts import Cause, DeltaFact, Fact, GapFact, SnapshotFact, Thinner
+from collector.facts import Cause, DeltaFact, Fact, GapFact, SnapshotFact
+from collector.facts._downsampling import Thinner
 from collector.facts._order_book import OrderBook
 from collector.protocol import Side
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from collector.facts import Fact, FeedTracker, LastExact, ProvenEmptyFact, ReceivedFrame, last_exact_of
-from collector.facts._maintenance import touches_maintenance
+from collector.facts._maintenance import touches_weekly_maintenance
 from tests.frames import (
     RECEIVED_US,
     delta_text,
@@ -146,7 +146,7 @@ def us(text: str) -> int:
 )
 def test_maintenance_is_on_thursdays_in_new_york(since: str, until: str, touches: bool) -> None:
     """From 03:00 to 05:00 there, which is an hour earlier in UTC in summer."""
-    assert touches_maintenance(us(since), us(until)) is touches
+    assert touches_weekly_maintenance(us(since), us(until)) is touches
 
 
 @pytest.mark.parametrize(

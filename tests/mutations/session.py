@@ -267,7 +267,7 @@ class Session:
     def heal(self) -> None:
         """The exchange behaves: it answers a recorder that subscribes again, or that requests snapshots."""
         for attempt in range(3):
-            if self.tracker.book_sid != self.model.sid:
+            if self.tracker.subscriptions.book_sid != self.model.sid:
                 self.model.sid = 20 + attempt
                 self.send_whole(self.model.subscribed())
                 for ticker in MARKETS:

@@ -13,7 +13,7 @@ from collector.database import apply_schema, ensure_partitions
 from collector.database._batches import write_batch
 from collector.database._markets import fetch_market_ids
 from collector.database._sessions import close_session, open_session
-from collector.facts import LastExact, ReceivedFrame, Thinner
+from collector.facts import LastExact, ReceivedFrame
 from collector.postgres import open_connection
 from collector.recording import SessionReport, verify_sessions
 from collector.storage import (
@@ -22,8 +22,8 @@ from collector.storage import (
     SessionEnding,
     SessionOpening,
     ending_note,
+    fold_of,
     opening_note,
-    tracker_of,
 )
 from tests.frames import RECEIVED_US, delta_text, event_text, snapshot_text, subscribed_text
 
@@ -83,7 +83,7 @@ async def write_recording(
         started_us=started_us,
         last_exact=last_exact,
     )
-    tracker, thinner = tracker_of(opening), Thinner(sample_rate)
+    fold = fold_of(opening)
     ending = None
     if ended_us is not None:
         ending = SessionEnding(ended_us, "closed", reason, None, frames[-1].number)
@@ -93,11 +93,10 @@ async def write_recording(
         session_id = await open_session(connection, opening)
         market_ids = await fetch_market_ids(connection, list(tickers))
         for number, start in enumerate(range(0, len(frames), batch_frames), 1):
-            batch = tracker.process(frames[start : start + batch_frames])
-            rows = thinner.thin(batch.facts)
+            batch, rows = fold.process(frames[start : start + batch_frames])
             notes = [opening_note(opening)] if number == 1 else []
             if ending is not None and start + batch_frames >= len(frames):
-                rows += thinner.finish()
+                rows += fold.finish()
                 notes.append(ending_note(ending, frames[-1].number))
             next_frame = batch.frames[-1].number + 1
             await write_batch(

@@ -5,13 +5,13 @@ import time
 
 import trio
 
-from collector.facts._maintenance import touches_maintenance
+from collector.facts._maintenance import touches_weekly_maintenance
 from collector.simulator import open_simulator
 from tests.service.harness import assert_verified, flow, query, raw_frames, serve, settings_for
 
 RECONNECTIONS = 20
 NOW_US = time.time_ns() // 1000
-IS_MAINTENANCE = touches_maintenance(NOW_US, NOW_US + 120_000_000)
+IS_MAINTENANCE = touches_weekly_maintenance(NOW_US, NOW_US + 120_000_000)
 """Whether this test runs in the two hours of the week in which nothing is ever proven."""
 
 PROOFS = """

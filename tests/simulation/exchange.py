@@ -13,15 +13,16 @@ import trio
 from attrs import define, field
 from typing_extensions import override
 
-from collector.clock import WallClock
+from collector.clock import ClockStep, ReceiveClock, WallClock
 from collector.errors import FeedError, FeedLost, FeedRefused
 from collector.exchange import StampedText, Transport
 from collector.simulator._exchange import Answer, ConnectionState
+from collector.simulator._exchange_clock import ExchangeClock
 from collector.simulator._faults import Faults
 from collector.simulator._flow import Flow, FlowSettings
 from collector.simulator._markets import Floor, Outlet
 from collector.simulator._player import FlowSource, Player
-from collector.simulator._subscription import Subscription
+from collector.simulator._subscription import Subscription, with_sending_time
 
 PING_S = 10.0
 
@@ -41,6 +42,11 @@ class Chances:
     refuse: float = 0.0
 
 
+def steady_us() -> int:
+    """The steady clock of the virtual machine."""
+    return int(trio.current_time() * 1e6)
+
+
 @define(eq=False)
 class Line(Transport, Outlet):
     """One connection, both ends of it: a Transport for the recorder, an Outlet for the exchange."""
@@ -57,9 +63,12 @@ class Line(Transport, Outlet):
     _end: FeedLost | None = None
     _is_silent: bool = False
     _held: tuple[Subscription, bytes] | None = None
+    _receive_clock: ReceiveClock = field(init=False)
+    _clock_steps: list[ClockStep] = field(factory=list[ClockStep])
 
     def __attrs_post_init__(self) -> None:
         self.activity_s = trio.current_time()
+        self._receive_clock = ReceiveClock(self.exchange.clock(), steady_us())
         self.state = ConnectionState(self.exchange.floor, self, self.exchange.no_faults)
 
     # For the recorder.
@@ -68,6 +77,18 @@ class Line(Transport, Outlet):
     @override
     def last_activity_s(self) -> float:
         return self.activity_s
+
+    @override
+    def now_us(self) -> int:
+        received_us, step = self._receive_clock.stamp(self.exchange.clock(), steady_us())
+        if step is not None:
+            self._clock_steps.append(step)
+        return received_us
+
+    @override
+    def take_clock_steps(self) -> Sequence[ClockStep]:
+        taken, self._clock_steps = self._clock_steps, []
+        return taken
 
     @override
     async def receive(self) -> Sequence[StampedText]:
@@ -169,10 +190,10 @@ class Line(Transport, Outlet):
     def _arrive(self, subscription: Subscription | None, frame: bytes) -> None:
         if self._is_silent or self._end is not None or (subscription is not None and subscription.muted):
             return
-        text = frame.decode()
+        text = with_sending_time(frame, self.exchange.clock() // 1000).decode()
         self.sent.append(text)
         self.activity_s = trio.current_time()
-        self._arrived.append((self.exchange.clock(), text))
+        self._arrived.append((self.now_us(), text))
         self._news.set()
 
 
@@ -193,7 +214,7 @@ class TwinExchange:
 
     def __attrs_post_init__(self) -> None:
         flow = Flow(FlowSettings(self.markets, self.rate_per_s, self.messages_max), self.rng)
-        source = FlowSource(flow, self.clock)
+        source = FlowSource(flow, self.clock, ExchangeClock(self.rng))
         self.no_faults = Faults((), self.rng)
         self.player = Player((source,), self.no_faults, 0.05)
         self.floor = Floor(source.markets, self.player.on_audience)

@@ -17,6 +17,8 @@ from collector.facts import (
     AuditFact,
     BookStateFact,
     Cause,
+    ConnectionEvent,
+    ConnectionEventFact,
     DeltaFact,
     EventFact,
     Fact,
@@ -24,6 +26,7 @@ from collector.facts import (
     ProvenEmptyFact,
     RejectFact,
     SnapshotFact,
+    TrackerStateFact,
     TradeFact,
 )
 from collector.facts._causes import ENDING_CAUSE_BY_ERROR
@@ -45,6 +48,9 @@ EXAMPLES: tuple[Any, ...] = (
     TradeFact("A", None, None, 10, "id-1", None, 1, 2, None, sid=2),
     TradeFact("B", 4, 5, 11, "id-2", "no", 1, 2, False, sid=2),
     EventFact("A", None, 3, 12, "settled", json.dumps({"aa": 1.5, "b": [1, {"a": None, "z": "ü"}]}), sid=3),
+    ConnectionEventFact(4, 13, ConnectionEvent.CLOCK_STEP, -3_600_000_000),
+    ConnectionEventFact(4, 14, ConnectionEvent.STOP, None),
+    TrackerStateFact(5, 15, b"\x00state"),
     GapFact(1, 2, None, 13, 14, Cause.SEQUENCE),
     GapFact(1, 2, 2, 14, 15, Cause.AUDIT_MISMATCH, "A", "orderbook_delta"),
     AuditFact("A", 5, 15, False, "yes 4500: book 1, exchange 2", sid=1),

@@ -1,0 +1,111 @@
+"""
+The REST records that the recording uses. Each is noted in the stream of every open session that it concerns.
+
+Schedule and status of the exchange decide whether an interruption can be proven empty, so a session notes
+those that are known when it begins. A schedule or a status that changes nothing is not noted again.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Final, Protocol, TypeAlias
+
+from attrs import define, field
+
+from collector.errors import MalformedFrame
+from collector.facts import HeldBook, LastExact
+from collector.observe import get_logger
+from collector.protocol import SCHEDULE_PATH, STATUS_PATH, is_exchange_active, maintenance_windows
+
+HeldBooks: TypeAlias = dict[str, HeldBook | LastExact]
+"""By market, the last exact book of a session that has ended: see `collector.facts`."""
+SCHEDULES_MAX: Final = 10
+"""Schedules that a session notes when it begins: past windows are not in the newest one any more."""
+RECORD_BYTES_MAX: Final = 65_536
+"""A market's record has some 3 kB. A longer one is not noted."""
+
+_log = get_logger("records")
+
+
+class RecordUser(Protocol):
+    """An open session, as far as records are concerned."""
+
+    def follows(self, ticker: str) -> bool:
+        """Whether a market is in its subscription."""
+        ...
+
+    def note_record(self, path: str, record: bytes) -> None:
+        """Add a record to its stream: JSON in UTF-8. No checkpoint."""
+        ...
+
+
+@define(eq=False)
+class UsedRecords:
+    """What REST has answered, and the open sessions."""
+
+    held_books: HeldBooks = field(factory=dict[str, "HeldBook | LastExact"])
+    _users: set[RecordUser] = field(factory=set[RecordUser], init=False)
+    _schedules: deque[bytes] = field(factory=lambda: deque[bytes](maxlen=SCHEDULES_MAX), init=False)
+    _status: bytes | None = field(default=None, init=False)
+
+    def add_user(self, user: RecordUser) -> None:
+        """A session begins: it notes what is known of the exchange."""
+        self._users.add(user)
+        for schedule in self._schedules:
+            user.note_record(SCHEDULE_PATH, schedule)
+        if self._status is not None:
+            user.note_record(STATUS_PATH, self._status)
+
+    def remove_user(self, user: RecordUser) -> None:
+        """A session has ended."""
+        self._users.discard(user)
+
+    def use_schedule(self, record: bytes) -> None:
+        """The answer of `GET /exchange/schedule`. One that is not understood is logged."""
+        try:
+            windows = maintenance_windows(record)
+        except MalformedFrame as error:
+            _log.warning("schedule_not_understood", reason=str(error)[:300])
+            return
+        if not self._schedules or maintenance_windows(self._schedules[-1]) != windows:
+            self._schedules.append(record)
+            self._note(SCHEDULE_PATH, record)
+
+    def use_status(self, record: bytes) -> None:
+        """
+        The answer of `GET /exchange/status`. One that is not understood is logged.
+
+        While the exchange is inactive no interruption can be proven empty: it may set clocks back.
+        """
+        try:
+            is_active = is_exchange_active(record)
+        except MalformedFrame as error:
+            _log.warning("status_not_understood", reason=str(error)[:300])
+            return
+        if not is_active:
+            self.held_books.clear()
+        if self._status is None or is_exchange_active(self._status) != is_active:
+            _log.info("exchange_status", active=is_active)
+            self._status = record
+            self._note(STATUS_PATH, record)
+
+    def use_markets(self, records: Mapping[str, bytes]) -> None:
+        """Records of markets by ticker."""
+        for ticker, record in records.items():
+            if len(record) > RECORD_BYTES_MAX or not _is_utf8(record):
+                _log.warning("market_record_not_noted", market=ticker, bytes=len(record))
+                continue
+            for user in self._users:
+                if user.follows(ticker):
+                    user.note_record(f"/markets/{ticker}", record)
+
+    def _note(self, path: str, record: bytes) -> None:
+        for user in self._users:
+            user.note_record(path, record)
+
+
+def _is_utf8(record: bytes) -> bool:
+    try:
+        record.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
