@@ -55,7 +55,7 @@ from collector.postgres import open_connection
 from collector.rawblocks import LexiconBuilder, decode_block, encode_block
 from collector.storage import Batch, SessionOpening, numbered_markets
 
-DELTA_BYTES_MAX: Final = 130
+DELTA_BYTES_MAX: Final = 136
 FRAME_BYTES_MAX: Final = 20
 """Of a frame without `clock` and `sending_ts_ms`."""
 TODAY_BYTES_MAX: Final = 24

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import astuple
 
-from collector.facts import NoteKind, ReceivedFrame, StreamNote
+from collector.facts import ConnectionEvent, NoteKind, ReceivedFrame, StreamNote, event_note
 from collector.rawblocks import LexiconBuilder, RawBlock, encode_block
 from tests.frames import RECEIVED_US, received, subscribed_texts
 from tests.rawblocks import reader
@@ -57,7 +57,7 @@ def test_a_whole_session_is_read() -> None:
         StreamNote(NoteKind.OPENING, 0, RECEIVED_US, '{"key":"é"}'),
         StreamNote(NoteKind.COMMAND, 0, RECEIVED_US + 1, '{"id":1,"cmd":"subscribe"}'),
         StreamNote(NoteKind.RECORD, 0, RECEIVED_US + 2, '{"market":{}}'),
-        StreamNote(NoteKind.EVENT, 3, RECEIVED_US + 9, '{"clock_step_us":-4}'),
+        event_note(ConnectionEvent.CLOCK_STEP, 3, RECEIVED_US + 9, step_us=-4),
     ]
     last = [StreamNote(NoteKind.ENDING, 4, RECEIVED_US + 10, '{"status":"closed"}')]
 

@@ -22,7 +22,7 @@ from typing_extensions import override
 from collector.app import run_service
 from collector.config import Settings, read_settings
 from collector.postgres import open_connection
-from collector.rawblocks import decode_block
+from collector.rawblocks import BlockContent, decode_block
 from collector.recording import verify_sessions
 from collector.simulator import Simulator, SimulatorSettings, open_simulator
 
@@ -138,16 +138,25 @@ def raw_frames(url: str) -> dict[int, list[str]]:
     Sessions come in the order in which their connections were made; their numbers may have another.
     """
     frames: dict[int, list[str]] = {}
-    for session_id, first, payload, lexicon in query(
-        url,
-        "SELECT session_id, first_frame, payload, content FROM rl_raw_blocks"
-        " JOIN rl_orderbook_sessions USING (session_id)"
-        " LEFT JOIN rl_raw_lexicons USING (session_id, lexicon_number) ORDER BY started_us, first_frame",
-    ):
+    for session_id, first, content in raw_contents(url):
         texts = frames.setdefault(session_id, [])
         assert first == len(texts) + 1
-        texts.extend(frame.text for frame in decode_block(first, payload, lexicon or b"").frames)
+        texts.extend(frame.text for frame in content.frames)
     return frames
+
+
+def raw_contents(url: str) -> list[tuple[int, int, BlockContent]]:
+    """The blocks of all sessions in order: session, number of the first frame, frames and notes."""
+    return [
+        (session_id, first, decode_block(first, payload, lexicon or b""))
+        for session_id, first, payload, lexicon in query(
+            url,
+            "SELECT session_id, first_frame, payload, content FROM rl_raw_blocks"
+            " JOIN rl_orderbook_sessions USING (session_id)"
+            " LEFT JOIN rl_raw_lexicons USING (session_id, lexicon_number)"
+            " ORDER BY started_us, first_frame, rl_raw_blocks.last_frame",
+        )
+    ]
 
 
 def sent_frames(simulator: Simulator) -> list[list[str]]:

@@ -15,6 +15,7 @@ from tests.service.harness import (
     kinds,
     last_books,
     query,
+    raw_contents,
     raw_frames,
     record,
     sent_frames,
@@ -203,3 +204,30 @@ async def test_thinned_rows(database_url: str) -> None:
         ticker: (independent.as_integers(book["yes"]), independent.as_integers(book["no"]))
         for ticker, book in independent.fold(frames).items()
     }
+
+
+async def test_the_stream_holds_all_that_facts_come_from(database_url: str) -> None:
+    """Opening, records of the exchange and of each market, commands in order of their ids, stop, ending."""
+    async with open_simulator(flow(markets=2, rate_per_s=50, messages_max=10**6)) as simulator:
+        async with serve(settings_for(simulator, database_url)):
+            with trio.fail_after(20):
+                while query(database_url, "SELECT to_regclass('rl_write_ledger')") == [(None,)]:
+                    await trio.sleep(0.1)
+                while not query(database_url, "SELECT FROM rl_markets WHERE record IS NOT NULL OFFSET 1"):
+                    await trio.sleep(0.1)
+
+    notes = [note for _, _, content in raw_contents(database_url) for note in content.notes]
+    contents = [json.loads(note.content) for note in notes]
+    kinds_of_notes = [note.kind.name for note in notes]
+    assert (kinds_of_notes[0], kinds_of_notes[-1]) == ("OPENING", "ENDING")
+    noted = [(content["path"], content["record"]) for content in contents if "path" in content]
+    tickers = {f"/markets/{ticker}" for ticker in simulator.tickers}
+    assert {path for path, _ in noted} == {"/exchange/schedule", "/exchange/status", *tickers}
+    for stored, ticker in query(database_url, "SELECT record, market_ticker FROM rl_markets"):
+        assert (f"/markets/{ticker}", stored) in noted
+    ids = [content["id"] for content in contents if "cmd" in content]
+    assert ids == list(range(1, len(ids) + 1))
+    assert [content["cmd"] for content in contents if "cmd" in content][-1] == "unsubscribe"
+    assert [content["event_type"] for content in contents if "event_type" in content] == ["stop"]
+    assert query(database_url, "SELECT event_type, step_us FROM rl_connection_events") == [("stop", None)]
+    await assert_verified(database_url)
