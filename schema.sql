@@ -381,20 +381,19 @@ LANGUAGE sql STABLE AS $$
         SELECT *, max(k.resumed_frame) OVER (PARTITION BY k.session_id, k.market_ticker
                                              ORDER BY k.frame_number, k.rank) AS known_again
           FROM marks k WHERE tickers IS NULL OR k.market_ticker = ANY (tickers)
-    ), timed AS (
-        SELECT *, lead(p.at_us) OVER (PARTITION BY p.session_id, p.market_ticker
-                                      ORDER BY p.frame_number, p.rank) AS next_us
+    ), turns AS (
+        SELECT *, lag(p.rank) OVER in_order IS NULL OR lag(p.cause) OVER in_order IS DISTINCT FROM p.cause AS is_turn
           FROM placed p
          WHERE p.resumed_frame IS NOT NULL OR p.known_again IS NULL OR p.frame_number >= p.known_again
-    ), lasting AS (
-        SELECT *, lag(t.at_us) OVER in_order IS NULL OR lag(t.cause) OVER in_order IS DISTINCT FROM t.cause AS is_turn
-          FROM timed t WHERE t.next_us IS NULL OR t.next_us > t.at_us
-        WINDOW in_order AS (PARTITION BY t.session_id, t.market_ticker ORDER BY t.frame_number, t.rank)
+        WINDOW in_order AS (PARTITION BY p.session_id, p.market_ticker ORDER BY p.frame_number, p.rank)
+    ), divided AS (
+        SELECT t.session_id, t.market_ticker, t.at_us AS from_us,
+               lead(t.at_us) OVER (PARTITION BY t.session_id, t.market_ticker
+                                   ORDER BY t.frame_number, t.rank) AS until_us, t.cause
+          FROM turns t WHERE t.is_turn
     ), spans AS MATERIALIZED (
-        SELECT l.session_id, l.market_ticker, l.at_us AS from_us,
-               lead(l.at_us) OVER (PARTITION BY l.session_id, l.market_ticker
-                                   ORDER BY l.frame_number, l.rank) AS until_us, l.cause
-          FROM lasting l WHERE l.is_turn
+        -- Of states with one receive time the last one counts; an exact one still divides two interruptions.
+        SELECT * FROM divided d WHERE d.until_us IS NULL OR d.until_us > d.from_us
     ), proven AS (
         SELECT DISTINCT n.session_id, n.market_ticker, n.from_us
           FROM spans n JOIN sessions s USING (session_id)

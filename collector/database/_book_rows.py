@@ -160,14 +160,20 @@ async def fetch_changes(
 async def fetch_unknown_cause(
     connection: TrioConnection, session_id: int, ticker: str, at_us: int
 ) -> str | None:
-    """Why a book of a session was unknown at an instant, by `rl_spans`; None when it was exact."""
+    """
+    Why a book of a session was unknown at an instant, by `rl_spans`; None when it was exact.
+
+    Of a market that had not joined the session by then, the time may still be proven empty.
+    """
     cursor = await connection.execute(
         "SELECT NULLIF(cause, %s) FROM rl_spans(ARRAY[%s::integer], ARRAY[%s::text]) WHERE from_us <= %s"
         " ORDER BY from_us DESC LIMIT 1",
         (PROVEN_EMPTY, session_id, ticker, at_us),
     )
     row = await cursor.fetchone()
-    return Cause.NO_SNAPSHOT_YET if row is None else row[0]
+    if row is not None:
+        return None if row[0] is None else str(row[0])
+    return None if await is_proven_empty(connection, ticker, at_us) else Cause.NO_SNAPSHOT_YET
 
 
 async def is_proven_empty(connection: TrioConnection, ticker: str, at_us: int) -> bool:

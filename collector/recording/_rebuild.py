@@ -5,7 +5,7 @@ From rows: the newest snapshot before the instant, and the deltas after it. Wher
 rows: from the raw blocks of the session. Times are microseconds since 1970 UTC.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -29,6 +29,7 @@ from collector.facts import Cause, FeedTracker, MarketState
 from collector.postgres import TrioConnection
 from collector.protocol import Levels
 from collector.recording._session_reader import (
+    NotProven,
     RecordedSession,
     batch_pages,
     fetch_sessions,
@@ -140,7 +141,7 @@ class _Candidate:
 async def _rebuild(connection: TrioConnection, ticker: str, at_us: int, *, is_newest: bool) -> RebuiltBook:
     if is_newest:
         at_us = await _newest_instant(connection, ticker, at_us)
-    candidates = await _fetch_candidates(connection, ticker, at_us)
+    candidates, earlier = await _fetch_candidates(connection, ticker, at_us)
     best = candidates[0]
     snapshot = await fetch_newest_snapshot(connection, ticker, at_us, best.session.session_id)
     if best.unknown_cause is not None or snapshot is None:
@@ -150,7 +151,7 @@ async def _rebuild(connection: TrioConnection, ticker: str, at_us: int, *, is_ne
     if snapshot is None:
         snapshot = await fetch_newest_snapshot(connection, ticker, at_us, None)
     if snapshot is None:
-        raise NoBook(f"no snapshot of {ticker} was received before that time")
+        return await _first_from_raw(connection, earlier, ticker, at_us)
     changes = await fetch_changes(connection, snapshot, at_us)
     levels = {True: _levels(snapshot.yes_bids), False: _levels(snapshot.no_bids)}
     for change in changes:
@@ -178,9 +179,12 @@ async def _newest_instant(connection: TrioConnection, ticker: str, now_us: int) 
     return min(last_us, now_us)
 
 
-async def _fetch_candidates(connection: TrioConnection, ticker: str, at_us: int) -> list[_Candidate]:
+async def _fetch_candidates(
+    connection: TrioConnection, ticker: str, at_us: int
+) -> tuple[list[_Candidate], list[_Candidate]]:
     """
-    Return the sessions that can give the book at the instant, best first.
+    Return the sessions that can give the book at the instant, best first; and earlier sessions, newest first,
+    whose last book counts when none of them has one.
 
     Recorders may overlap. Of the sessions that were recording at the instant, those with an exact book come
     first, then those that had a snapshot; among equals, the one that began last. A session that has not ended
@@ -207,10 +211,14 @@ async def _fetch_candidates(connection: TrioConnection, ticker: str, at_us: int)
             cause = Cause.NOT_RECORDED_YET
         (session,) = await fetch_sessions(connection, row.session_id)
         candidates.append(_Candidate(session, until_us, cause))
-    return sorted(
-        candidates,
-        key=lambda one: (one.unknown_cause is not None, one.unknown_cause == Cause.NO_SNAPSHOT_YET),
+    candidates.sort(
+        key=lambda one: (one.unknown_cause is not None, one.unknown_cause == Cause.NO_SNAPSHOT_YET)
     )
+    earlier: list[_Candidate] = []
+    for row in rows[len(candidates) :]:
+        (session,) = await fetch_sessions(connection, row.session_id)
+        earlier.append(_Candidate(session, at_us, candidates[0].unknown_cause))
+    return candidates, earlier
 
 
 async def _why_none(connection: TrioConnection, ticker: str) -> str:
@@ -223,18 +231,47 @@ async def _why_none(connection: TrioConnection, ticker: str) -> str:
 async def _best_from_raw(
     connection: TrioConnection, candidates: list[_Candidate], ticker: str, at_us: int
 ) -> RebuiltBook | None:
-    """Of sessions whose rows retention has dropped: the exact book, or else the first; None without any."""
-    first_day = await fetch_first_day(connection, SNAPSHOT.table)
+    """
+    Of sessions whose rows retention has dropped: the exact book, or else the first; None without any.
+
+    Raises NotProven when there is no exact one and raw frames of a session can't be read.
+    """
     books: list[RebuiltBook] = []
-    for candidate in candidates:
+    damage: NotProven | None = None
+    for candidate in await _without_rows(connection, candidates):
         session = candidate.session
-        if first_day is not None and session.started_us // DAY_US >= first_day:
-            continue
         if await fetch_newest_snapshot(connection, ticker, at_us, session.session_id) is not None:
             continue
-        with suppress(NoBook):
+        try:
             books.append(await _from_raw(connection, candidate, ticker, at_us))
-    return next((book for book in books if book.is_exact), books[0] if books else None)
+        except NoBook:
+            continue
+        except NotProven as error:
+            damage = damage or error
+    exact = next((book for book in books if book.is_exact), None)
+    if exact is None and damage is not None:
+        raise damage
+    return exact or next(iter(books), None)
+
+
+async def _first_from_raw(
+    connection: TrioConnection, candidates: list[_Candidate], ticker: str, at_us: int
+) -> RebuiltBook:
+    """The book of the first session that has one, by its raw frames. Raises NoBook and NotProven."""
+    for candidate in await _without_rows(connection, candidates):
+        with suppress(NoBook):
+            return await _from_raw(connection, candidate, ticker, at_us)
+    raise NoBook(f"no snapshot of {ticker} was received before that time")
+
+
+async def _without_rows(connection: TrioConnection, candidates: Iterable[_Candidate]) -> list[_Candidate]:
+    """Those whose first rows retention has dropped."""
+    first_day = await fetch_first_day(connection, SNAPSHOT.table)
+    return [
+        candidate
+        for candidate in candidates
+        if first_day is None or candidate.session.started_us // DAY_US < first_day
+    ]
 
 
 async def _from_raw(
