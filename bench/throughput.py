@@ -35,7 +35,7 @@ from bench.rig import (
 )
 
 TIMES = """
-    SELECT (SELECT min(first_received_us) FROM rl_raw_blocks),
+    SELECT min(first_received_us),
            (extract(epoch FROM max(pg_xact_commit_timestamp(xmin))) * 1e6)::bigint
       FROM rl_write_ledger"""
 WRITES = """
