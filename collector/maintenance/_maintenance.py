@@ -48,8 +48,11 @@ class Retention:
 
     def days_by_table(self) -> dict[str, int]:
         """Partitioned tables of which partitions are dropped, with the days to keep."""
-        days = {kind.table: self.rows_days for kind in KINDS if kind.is_partitioned}
-        days[RAW_BLOCK.table] = self.raw_days
+        days = {
+            kind.table: self.raw_days if kind.is_kept_with_raw else self.rows_days
+            for kind in (*KINDS, RAW_BLOCK)
+            if kind.is_partitioned
+        }
         return {table: kept for table, kept in days.items() if kept is not None}
 
 

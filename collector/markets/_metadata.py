@@ -5,7 +5,7 @@ Two tasks: `run_market_records` fetches and stores, `run_record_store` stores wh
 Nothing of the recording waits for them; when REST or the database is away they come again later.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -19,7 +19,7 @@ from collector.postgres import ConnectStore, TrioConnection
 from collector.rest import fetch_market_records
 from collector.retry import retry
 
-UseRecords: TypeAlias = Callable[[Mapping[str, bytes]], None]
+UseRecords: TypeAlias = Callable[[Mapping[str, bytes]], Awaitable[None]]
 """Gets the records of markets by ticker. What is used is in the raw stream of the session that uses it."""
 
 REFRESH_S: Final = 3600.0
@@ -40,7 +40,7 @@ async def run_market_records(
 
     async def refresh() -> None:
         records = await _fetch(api_url, tickers())
-        use(records)
+        await use(records)
         await _store(records, connect_store, clock)
 
     while True:
@@ -56,7 +56,7 @@ async def run_record_store(
 ) -> None:
     """Use and store the records that arrive, however long that takes, until cancelled."""
     async for some in records:
-        use(some)
+        await use(some)
         await retry(
             partial(_store, some, connect_store, clock), (StoreUnavailable, trio.TooSlowError), _pause
         )

@@ -82,6 +82,8 @@ class RowKind:
     columns: tuple[Column, ...]
     time_column: str = "received_us"
     is_partitioned: bool = False
+    is_kept_with_raw: bool = False
+    """Whether retention keeps it as long as raw blocks, which can't be read well without it."""
     market_index: int | None = field(
         init=False, default=Factory(lambda self: _find_market(self.columns), takes_self=True)
     )
@@ -297,6 +299,7 @@ TRACKER_STATE: Final = RowKind(
     "rl_tracker_states",
     columns_of(TrackerStateFact),
     is_partitioned=True,
+    is_kept_with_raw=True,
 )
 AUDIT: Final = RowKind(
     "audit", AuditFact, "rl_orderbook_audits", columns_of(AuditFact, sid=ColumnType.INTEGER)
@@ -325,6 +328,7 @@ RAW_BLOCK: Final = RowKind(
     columns_of(RawBlock, format=ColumnType.SMALLINT, lexicon_number=ColumnType.SMALLINT),
     time_column="first_received_us",
     is_partitioned=True,
+    is_kept_with_raw=True,
 )
 """The compressed frames of a batch: a row of its own, made of no fact."""
 

@@ -129,7 +129,10 @@ async def test_partitions_exist_ahead_of_time(database_url: str) -> None:
     names = ["20241004", "20241005", "20241006", "20241007", "20241008"]
     assert DAYS_AHEAD == 3
     assert status.partitions_until == "2024-10-07"
-    for parent in ("rl_delta_rows", "rl_trade_rows", "rl_snapshot_rows", "rl_raw_blocks"):
+    for parent in (
+        *("rl_delta_rows", "rl_trade_rows", "rl_snapshot_rows"),
+        *("rl_tracker_states", "rl_raw_blocks"),
+    ):
         assert partitions(database_url, parent) == [f"{parent}_{name}" for name in names]
 
 
@@ -143,6 +146,7 @@ async def test_retention_is_apart_for_rows_and_raw_blocks(database_url: str) -> 
     assert partitions(database_url, "rl_trade_rows")[0] == "rl_trade_rows_20241006"
     assert partitions(database_url, "rl_snapshot_rows")[0] == "rl_snapshot_rows_20241006"
     assert partitions(database_url, "rl_raw_blocks")[0] == "rl_raw_blocks_20241005"
+    assert partitions(database_url, "rl_tracker_states")[0] == "rl_tracker_states_20241005"
 
 
 async def test_reader_that_takes_its_time_holds_up_nobody(database_url: str) -> None:

@@ -118,7 +118,7 @@ async def test_records_are_noted_by_the_sessions_that_they_concern(autojump_cloc
         records.use_status(INACTIVE)
         records.use_schedule(b'{"schedule":{"maintenance_windows":[]}}')
         records.use_schedule(b"[]")
-        records.use_markets({"A": b'{"ticker":"A"}', "other": b"{}", "B": b'"\xff"'})
+        await records.use_markets({"A": b'{"ticker":"A"}', "other": b"{}", "B": b'"\xff"'})
         bench.transports[0].put.close()
 
     async with trio.open_nursery() as nursery:
@@ -132,7 +132,7 @@ async def test_records_are_noted_by_the_sessions_that_they_concern(autojump_cloc
         {"path": "/exchange/schedule", "record": {"schedule": {"maintenance_windows": []}}},
         {"path": "/markets/A", "record": {"ticker": "A"}},
     ]
-    records.use_markets({"A": b"{}"})
+    await records.use_markets({"A": b"{}"})
     assert not records.held_books
 
 
