@@ -235,7 +235,7 @@ async def write_paced(frames: Sequence[ReceivedFrame], folder: Path) -> tuple[Si
             opening = SessionOpening(
                 uuid.uuid4(), 1, (), "ws://127.0.0.1", "demo", "bench", 1, False, frames[0].received_us
             )
-            session_id = await open_session(connection, opening)
+            session = await open_session(connection, opening)
             market_ids: dict[str, int] = {}
             lexicons = LexiconBuilder()
             for batch in cut_batches(frames):
@@ -245,7 +245,7 @@ async def write_paced(frames: Sequence[ReceivedFrame], folder: Path) -> tuple[Si
                 for day in batch.days:
                     await ensure_partitions(connection, day, day)
                 lexicon = lexicons.learn(batch.frames)
-                await write_batch(connection, session_id, batch, market_ids, lexicon)
+                await write_batch(connection, session, batch, market_ids, lexicon)
         losses = read_losses(len(frames), read_tally(database))
         return await trio.to_thread.run_sync(read_sizes, database), losses
 

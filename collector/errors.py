@@ -99,6 +99,18 @@ class StoreUnavailable(StoreError):  # noqa: N818 - a state of the store
     """
 
 
+class StoreChanged(StoreUnavailable):
+    """
+    The database is not in the state that it was in: the numbers that it gave are those of something else.
+
+    The caller requests the numbers again before it repeats the write.
+    """
+
+
+class LedgerConflict(StoreUnavailable):
+    """The ledger has a batch of this session and number with another content. Nothing was written."""
+
+
 class StoreRejected(StoreError):  # noqa: N818 - a verdict of the store
     """
     PostgreSQL refused a statement or a row, which is a bug.

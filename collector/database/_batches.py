@@ -1,17 +1,17 @@
 """
 How a batch is written.
 
-A batch is one transaction. Its ledger row is inserted first: when there is one already, a transaction whose
+A batch is one transaction. Its ledger row is inserted first. When there is an equal one, a transaction whose
 answer was lost has committed, and nothing is written again. A transaction that is still being committed makes
 the insert wait for its outcome, so the ledger's answer is right at any moment.
 """
 
 from collector.database._copy import copy_rows
-from collector.database._ledger import enter_ledger
+from collector.database._ledger import Needed, StoredSession, enter_ledger
 from collector.database._sessions import add_joined_markets, count_batch
 from collector.postgres import TrioConnection, translate_errors
 from collector.rawblocks import Lexicon, checksum_of, encode_block
-from collector.storage import GAP, RAW_BLOCK, Batch, MarketIds
+from collector.storage import GAP, RAW_BLOCK, Batch, MarketIds, numbered_markets
 
 
 async def fetch_last_lexicon(connection: TrioConnection, session_id: int) -> int:
@@ -28,7 +28,7 @@ async def fetch_last_lexicon(connection: TrioConnection, session_id: int) -> int
 
 async def write_batch(
     connection: TrioConnection,
-    session_id: int,
+    session: StoredSession,
     batch: Batch,
     market_ids: MarketIds,
     lexicon: Lexicon = Lexicon(),  # noqa: B008 - frozen
@@ -40,8 +40,9 @@ async def write_batch(
 
     Returns False when the batch was already stored. After a cancellation or a lost connection the batch may
     be stored or not; repeat the call with the same batch. Raises StoreUnavailable, after which the caller
-    must repeat the call, and StoreRejected.
+    must repeat the call, and StoreRejected. StoreChanged and LedgerConflict: see `enter_ledger`.
     """
+    session_id = session.session_id
     has_block = bool(batch.frames or batch.notes)
     block = encode_block(batch.first_frame, batch.frames, batch.notes, lexicon) if has_block else None
     rows = batch.rows
@@ -49,7 +50,9 @@ async def write_batch(
     checksum = checksum_of(b"") if block is None else block.checksum
     with translate_errors():
         async with connection.transaction():
-            if not await enter_ledger(connection, session_id, batch, row_counts, checksum):
+            named = {ticker: market_ids[ticker] for ticker in sorted(numbered_markets(rows))}
+            needed = Needed(named, lexicon.number if is_lexicon_stored else 0)
+            if not await enter_ledger(connection, session, batch, row_counts, checksum, needed=needed):
                 return False
             for kind, facts in rows.items():
                 await copy_rows(connection, kind, facts, session_id=session_id, market_ids=market_ids)

@@ -1,9 +1,21 @@
-"""The write ledger: one row for each committed batch."""
+"""
+The write ledger: one row for each committed batch.
 
+Numbers that a database gave to a session and to markets are valid for one state of that database. A restored
+backup may have given them to others. So the statement that enters a batch checks, in the batch's own
+transaction, that they are still those of this session and these markets.
+"""
+
+from collections.abc import Mapping
 from typing import Final
+from uuid import UUID
 
+from attrs import frozen
+
+from collector.errors import LedgerConflict, StoreChanged
 from collector.facts import FRAME_COUNTS, FrameCounts
 from collector.postgres import TrioConnection
+from collector.rawblocks import DamagedBlock, decode_block
 from collector.storage import KINDS, Batch
 
 ROW_COUNTS: Final = tuple(kind.rows_column for kind in KINDS)
@@ -11,37 +23,119 @@ ROW_COUNTS: Final = tuple(kind.rows_column for kind in KINDS)
 LEDGER_COUNTS: Final = (*FRAME_COUNTS, *ROW_COUNTS)
 """Columns with counts: of the batch's frames, and of its rows."""
 
-_COLUMNS: Final = (
-    *("session_id", "batch_number", "first_frame", "last_frame", "first_received_us", "last_received_us"),
-    *(*LEDGER_COUNTS, "checksum"),
+_NUMBERS: Final = (
+    *("batch_number", "first_frame", "last_frame", "first_received_us", "last_received_us"),
+    *LEDGER_COUNTS,
 )
 _INSERT: Final = (
-    f"INSERT INTO rl_write_ledger ({', '.join(_COLUMNS)}) VALUES ({', '.join(['%s'] * len(_COLUMNS))})"
+    f"INSERT INTO rl_write_ledger (session_id, checksum, {', '.join(_NUMBERS)})"
+    f" SELECT s.session_id, %s::bytea, {', '.join(['%s::bigint'] * len(_NUMBERS))}"
+    " FROM rl_orderbook_sessions s WHERE s.session_id = %s AND s.session_key = %s AND NOT EXISTS"
+    " (SELECT FROM unnest(%s::text[], %s::integer[]) AS m (ticker, id) LEFT JOIN rl_markets k"
+    " ON k.market_id = m.id AND k.market_ticker = m.ticker WHERE k.market_id IS NULL)"
+    " AND (%s::integer = 0 OR EXISTS (SELECT FROM rl_raw_lexicons x"
+    " WHERE x.session_id = s.session_id AND x.lexicon_number = %s::integer))"
     " ON CONFLICT DO NOTHING RETURNING batch_number"
 ).encode()
+_STORED: Final = (
+    b"SELECT s.session_key, l.first_frame, l.last_frame, l.checksum, r.payload, x.content"
+    b" FROM rl_orderbook_sessions s"
+    b" LEFT JOIN rl_write_ledger l ON l.session_id = s.session_id AND l.batch_number = %s"
+    b" LEFT JOIN rl_raw_blocks r ON r.session_id = l.session_id AND r.first_frame = l.first_frame"
+    b"  AND r.last_frame = l.last_frame AND r.checksum = l.checksum"
+    b" LEFT JOIN rl_raw_lexicons x ON x.session_id = r.session_id AND x.lexicon_number = r.lexicon_number"
+    b" WHERE s.session_id = %s"
+)
+
+
+@frozen
+class StoredSession:
+    """A session in one state of a database: its key, and the number that it has there."""
+
+    key: UUID
+    session_id: int
+
+
+@frozen
+class Needed:
+    """
+    What a batch relies on: the numbers of its markets, and the stored dictionary of its raw block; 0 when the
+    batch brings its dictionary along.
+    """
+
+    market_ids: Mapping[str, int]
+    dictionary_number: int
 
 
 async def enter_ledger(
-    connection: TrioConnection, session_id: int, batch: Batch, row_counts: tuple[int, ...], checksum: bytes
+    connection: TrioConnection,
+    session: StoredSession,
+    batch: Batch,
+    row_counts: tuple[int, ...],
+    checksum: bytes,
+    *,
+    needed: Needed,
 ) -> bool:
     """
-    Insert the ledger row of a batch; False when there is one already.
+    Insert the ledger row of a batch. False when the same batch is stored already.
 
-    A transaction that is still committing the same batch makes this wait for its outcome.
+    A transaction that is still committing the same batch makes this wait for its outcome. Raises StoreChanged
+    when what the batch needs is not there, and LedgerConflict when the stored batch has another content.
     """
     cursor = await connection.execute(
         _INSERT,
         (
-            session_id,
+            checksum,
             batch.number,
             batch.first_frame,
             batch.last_frame,
             *batch.received_us,
             *counts_of(batch.counts, row_counts),
-            checksum,
+            session.session_id,
+            session.key,
+            list(needed.market_ids),
+            list(needed.market_ids.values()),
+            needed.dictionary_number,
+            needed.dictionary_number,
         ),
     )
-    return await cursor.fetchone() is not None
+    if await cursor.fetchone() is not None:
+        return True
+    await _require_same(connection, session, batch, checksum)
+    return False
+
+
+async def _require_same(
+    connection: TrioConnection, session: StoredSession, batch: Batch, checksum: bytes
+) -> None:
+    """The batch is stored with this content. Raises StoreChanged and LedgerConflict where it is not."""
+    cursor = await connection.execute(_STORED, (batch.number, session.session_id))
+    row = await cursor.fetchone()
+    if row is None or row[0] != session.key or row[1] is None:
+        raise StoreChanged(
+            f"session {session.key}, a market of it or its dictionary is not in the database any more as"
+            " it was: was a backup restored?"
+        )
+    first_frame, last_frame, stored_checksum, payload, dictionary = row[1:]
+    is_same = (first_frame, last_frame) == (batch.first_frame, batch.last_frame)
+    if is_same and stored_checksum != checksum and payload is not None:
+        # Another process may have compressed the same frames with another dictionary.
+        is_same = _holds(payload, dictionary or b"", batch)
+    elif stored_checksum != checksum:
+        is_same = False
+    if not is_same:
+        raise LedgerConflict(
+            f"batch {batch.number} of session {session.key} is stored with another content:"
+            f" frames {first_frame} to {last_frame}, not {batch.first_frame} to {batch.last_frame}"
+        )
+
+
+def _holds(payload: bytes, dictionary: bytes, batch: Batch) -> bool:
+    try:
+        content = decode_block(batch.first_frame, payload, dictionary)
+    except DamagedBlock:
+        return False
+    return (content.frames, content.notes) == (tuple(batch.frames), tuple(batch.notes))
 
 
 def counts_of(frames: FrameCounts, row_counts: tuple[int, ...]) -> tuple[int, ...]:

@@ -7,9 +7,11 @@ from attrs import define, field
 from typing_extensions import override
 
 from collector.database._batches import fetch_last_lexicon, write_batch
+from collector.database._ledger import StoredSession
 from collector.database._markets import fetch_market_ids
 from collector.database._partitions import ensure_partitions
 from collector.database._sessions import close_session, open_session
+from collector.errors import StoreChanged
 from collector.postgres import ConnectStore, TrioConnection
 from collector.rawblocks import LexiconBuilder
 from collector.storage import (
@@ -31,11 +33,18 @@ class PostgresSession(SessionStore):
 
     opening: SessionOpening
     open_connection: ConnectStore
-    session_id: int | None = None
+    stored: StoredSession | None = None
     market_ids: dict[str, int] = field(factory=dict[str, int])
     known_days: set[int] = field(factory=set[int])
     lexicons: LexiconBuilder = field(factory=LexiconBuilder)
     stored_lexicon: int = 0
+
+    def forget_numbers(self) -> None:
+        """The database is in another state: the next connection requests everything that it gave."""
+        self.stored = None
+        self.market_ids.clear()
+        self.known_days.clear()
+        self.stored_lexicon = 0
 
     @override
     @asynccontextmanager
@@ -52,35 +61,45 @@ class _PostgresLink(SessionLink):
     @override
     async def begin(self) -> int:
         session = self.session
-        if session.session_id is None:
-            session_id = await open_session(self.connection, session.opening)
+        if session.stored is None:
+            stored = await open_session(self.connection, session.opening)
             # Blocks that an earlier process has written keep the dictionaries that they were written with.
-            session.lexicons.last_number = await fetch_last_lexicon(self.connection, session_id)
-            session.session_id = session_id
-        return session.session_id
+            last_number = await fetch_last_lexicon(self.connection, stored.session_id)
+            session.lexicons = LexiconBuilder(last_number)
+            session.stored = stored
+        return session.stored.session_id
 
     @override
     async def write(self, batch: Batch) -> None:
         session = self.session
-        assert session.session_id is not None
+        assert session.stored is not None
         await self._prepare(batch)
         lexicon = session.lexicons.learn(batch.frames)
-        is_written = await write_batch(
-            self.connection,
-            session.session_id,
-            batch,
-            session.market_ids,
-            lexicon,
-            is_lexicon_stored=lexicon.number == session.stored_lexicon,
-        )
+        try:
+            is_written = await write_batch(
+                self.connection,
+                session.stored,
+                batch,
+                session.market_ids,
+                lexicon,
+                is_lexicon_stored=lexicon.number == session.stored_lexicon,
+            )
+        except StoreChanged:
+            session.forget_numbers()
+            raise
         if is_written:
             # If the batch was already stored, its dictionary was stored with it and may differ from this one.
             session.stored_lexicon = lexicon.number
 
     @override
     async def end(self, ending: SessionEnding) -> None:
-        assert self.session.session_id is not None
-        await close_session(self.connection, self.session.session_id, ending)
+        session = self.session
+        assert session.stored is not None
+        try:
+            await close_session(self.connection, session.stored, ending)
+        except StoreChanged:
+            session.forget_numbers()
+            raise
 
     async def _prepare(self, batch: Batch) -> None:
         """

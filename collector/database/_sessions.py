@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from attrs import asdict
 
+from collector.database._ledger import StoredSession
+from collector.errors import StoreChanged
 from collector.facts import FRAME_COUNTS, Fact, SnapshotFact
 from collector.postgres import TrioConnection, translate_errors
 from collector.storage import Batch, SessionEnding, SessionOpening
@@ -11,8 +13,8 @@ from collector.storage import Batch, SessionEnding, SessionOpening
 _COUNTS = ("frames", *FRAME_COUNTS, "gaps", "batches")
 
 
-async def open_session(connection: TrioConnection, opening: SessionOpening) -> int:
-    """Make the session's row, or find it when it was made before. Returns its number."""
+async def open_session(connection: TrioConnection, opening: SessionOpening) -> StoredSession:
+    """Make the session's row, or find it when it was made before."""
     values = asdict(opening, recurse=False)
     values["session_key"] = values.pop("key")
     # It stands in the stream; the rows that follow from it name the earlier sessions.
@@ -28,15 +30,15 @@ async def open_session(connection: TrioConnection, opening: SessionOpening) -> i
         )
         row = await cursor.fetchone()
     assert row is not None
-    return int(row[0])
+    return StoredSession(opening.key, int(row[0]))
 
 
-async def close_session(connection: TrioConnection, session_id: int, ending: SessionEnding) -> None:
-    """Store how a session ended. May be repeated."""
+async def close_session(connection: TrioConnection, session: StoredSession, ending: SessionEnding) -> None:
+    """Store how a session ended. May be repeated. Raises StoreChanged when it has another number now."""
     with translate_errors():
-        await connection.execute(
+        cursor = await connection.execute(
             "UPDATE rl_orderbook_sessions SET ended_us = %s, status = %s, end_reason = %s, close_code = %s,"
-            " last_frame = %s WHERE session_id = %s",
+            " last_frame = %s WHERE session_id = %s AND session_key = %s",
             (
                 ending.ended_us,
                 ending.status,
@@ -44,9 +46,12 @@ async def close_session(connection: TrioConnection, session_id: int, ending: Ses
                 ending.reason.replace("\0", "\\0"),
                 ending.close_code,
                 ending.last_frame,
-                session_id,
+                session.session_id,
+                session.key,
             ),
         )
+    if cursor.rowcount == 0:
+        raise StoreChanged(f"session {session.key} has another number in the database now")
 
 
 async def close_orphans(connection: TrioConnection, recorder_key: int) -> list[list[int]]:

@@ -12,6 +12,7 @@ import trio
 
 from collector.database import apply_schema, ensure_partitions
 from collector.database._batches import write_batch
+from collector.database._ledger import StoredSession
 from collector.database._markets import fetch_market_ids
 from collector.database._sessions import close_session, open_session
 from collector.errors import StoreRejected, StoreUnavailable
@@ -64,13 +65,13 @@ def batch_of(frames: FrameBatch, number: int = 1, facts: Sequence[Fact] | None =
 
 
 @asynccontextmanager
-async def ready(url: str) -> AsyncIterator[tuple[TrioConnection, int, dict[str, int]]]:
+async def ready(url: str) -> AsyncIterator[tuple[TrioConnection, StoredSession, dict[str, int]]]:
     """A connection to a database with the schema, an open session, and numbers for markets A and B."""
     async with open_connection(url) as connection:
         await apply_schema(connection)
         await ensure_partitions(connection, DAY, DAY)
-        session_id = await open_session(connection, opening())
-        yield connection, session_id, await fetch_market_ids(connection, ["A", "B"])
+        session = await open_session(connection, opening())
+        yield connection, session, await fetch_market_ids(connection, ["A", "B"])
 
 
 def rows(url: str, query: str) -> list[tuple[Any, ...]]:
@@ -89,13 +90,13 @@ async def test_audits_and_the_channel_of_a_gap(database_url: str) -> None:
         trade_text("B", 9, sid=3),
     )
     frames = FeedTracker.of_markets(["A", "B"]).process(received(*texts))
-    async with ready(database_url) as (connection, session_id, market_ids):
-        assert await write_batch(connection, session_id, batch_of(frames), market_ids)
-        assert not await write_batch(connection, session_id, batch_of(frames), market_ids)
+    async with ready(database_url) as (connection, session, market_ids):
+        assert await write_batch(connection, session, batch_of(frames), market_ids)
+        assert not await write_batch(connection, session, batch_of(frames), market_ids)
 
     assert rows(database_url, "SELECT * FROM rl_orderbook_audits ORDER BY sequence_number") == [
-        (session_id, "A", 1, 2, RECEIVED_US + 2000, True, None),
-        (session_id, "A", 1, 3, RECEIVED_US + 3000, False, "yes 4500: book 100, exchange 300"),
+        (session.session_id, "A", 1, 2, RECEIVED_US + 2000, True, None),
+        (session.session_id, "A", 1, 3, RECEIVED_US + 3000, False, "yes 4500: book 100, exchange 300"),
     ]
     assert rows(database_url, "SELECT audit_rows, gap_rows FROM rl_write_ledger") == [(2, 3)]
     assert rows(
@@ -110,12 +111,12 @@ async def test_audits_and_the_channel_of_a_gap(database_url: str) -> None:
 async def test_each_kind_of_row(database_url: str) -> None:
     """Deltas, snapshots, trades, gaps and rejects read back under their names as they were received."""
     frames = FeedTracker.of_markets(["A", "B"]).process(received(*TEXTS))
-    async with ready(database_url) as (connection, session_id, market_ids):
-        assert await write_batch(connection, session_id, batch_of(frames), market_ids)
+    async with ready(database_url) as (connection, session, market_ids):
+        assert await write_batch(connection, session, batch_of(frames), market_ids)
 
     assert rows(database_url, "SELECT * FROM rl_orderbook_deltas ORDER BY sequence_number") == [
         (
-            session_id,
+            session.session_id,
             "A",
             1,
             2,
@@ -129,12 +130,40 @@ async def test_each_kind_of_row(database_url: str) -> None:
             1000,
             600,
         ),
-        (session_id, "B", 1, 3, None, 1786410915566, RECEIVED_US + 4000, "no", "add", 9900, 150, 0, 150),
-        (session_id, "A", 1, 7, None, 1786410915566, RECEIVED_US + 6000, "yes", "remove", 4500, -600, 600, 0),
+        (
+            session.session_id,
+            "B",
+            1,
+            3,
+            None,
+            1786410915566,
+            RECEIVED_US + 4000,
+            "no",
+            "add",
+            9900,
+            150,
+            0,
+            150,
+        ),
+        (
+            session.session_id,
+            "A",
+            1,
+            7,
+            None,
+            1786410915566,
+            RECEIVED_US + 6000,
+            "yes",
+            "remove",
+            4500,
+            -600,
+            600,
+            0,
+        ),
     ]
     (snapshot,) = rows(database_url, "SELECT * FROM rl_orderbook_snapshots")
     assert snapshot[:10] == (
-        session_id,
+        session.session_id,
         "A",
         1,
         1,
@@ -146,7 +175,7 @@ async def test_each_kind_of_row(database_url: str) -> None:
         {"5000": 325},
     )
     assert rows(database_url, "SELECT * FROM rl_orderbook_trades") == [
-        (session_id, "A", 2, 1, 1786410063969, RECEIVED_US + 5000, "trade-1", "no", 3500, 10, False)
+        (session.session_id, "A", 2, 1, 1786410063969, RECEIVED_US + 5000, "trade-1", "no", 3500, 10, False)
     ]
     assert rows(
         database_url,
@@ -160,8 +189,8 @@ async def test_each_kind_of_row(database_url: str) -> None:
 async def test_digest_can_be_computed_in_sql(database_url: str) -> None:
     """The stored digest is that of the stored levels, by PostgreSQL's own SHA-256."""
     frames = FeedTracker.of_markets(["A"]).process(received(*TEXTS))
-    async with ready(database_url) as (connection, session_id, market_ids):
-        await write_batch(connection, session_id, batch_of(frames), market_ids)
+    async with ready(database_url) as (connection, session, market_ids):
+        await write_batch(connection, session, batch_of(frames), market_ids)
 
     assert rows(
         database_url, "SELECT digest = sha256('yes 4500=1000\nno 5000=325') FROM rl_orderbook_snapshots"
@@ -171,8 +200,8 @@ async def test_digest_can_be_computed_in_sql(database_url: str) -> None:
 async def test_raw_block_and_ledger_tell_the_whole_batch(database_url: str) -> None:
     """The block holds every frame verbatim, and the ledger's counts add up to them."""
     frames = FeedTracker.of_markets(["A", "B"]).process(received(*TEXTS))
-    async with ready(database_url) as (connection, session_id, market_ids):
-        await write_batch(connection, session_id, batch_of(frames), market_ids)
+    async with ready(database_url) as (connection, session, market_ids):
+        await write_batch(connection, session, batch_of(frames), market_ids)
 
     ((first, payload, checksum),) = rows(
         database_url, "SELECT first_frame, payload, checksum FROM rl_raw_blocks"
@@ -200,8 +229,8 @@ async def test_batch_without_times_or_sides(database_url: str) -> None:
         del trade["msg"][name]
     del trade["sid"], trade["seq"]
     frames = FeedTracker.of_markets(["A"]).process(received(json.dumps(delta), json.dumps(trade)))
-    async with ready(database_url) as (connection, session_id, market_ids):
-        await write_batch(connection, session_id, batch_of(frames), market_ids)
+    async with ready(database_url) as (connection, session, market_ids):
+        await write_batch(connection, session, batch_of(frames), market_ids)
 
     assert rows(database_url, "SELECT timestamp_ms FROM rl_orderbook_deltas") == [(None,)]
     assert rows(
@@ -213,9 +242,9 @@ async def test_batch_without_times_or_sides(database_url: str) -> None:
 async def test_same_batch_again_is_not_written_again(database_url: str) -> None:
     """The ledger knows the batch, and nothing is stored twice."""
     batch = batch_of(FeedTracker.of_markets(["A", "B"]).process(received(*TEXTS)))
-    async with ready(database_url) as (connection, session_id, market_ids):
-        assert await write_batch(connection, session_id, batch, market_ids)
-        assert not await write_batch(connection, session_id, batch, market_ids)
+    async with ready(database_url) as (connection, session, market_ids):
+        assert await write_batch(connection, session, batch, market_ids)
+        assert not await write_batch(connection, session, batch, market_ids)
 
     assert rows(database_url, "SELECT count(*) FROM rl_orderbook_deltas") == [(3,)]
     assert rows(database_url, "SELECT frames FROM rl_orderbook_sessions") == [(7,)]
@@ -226,17 +255,17 @@ async def test_same_batch_again_is_not_written_again(database_url: str) -> None:
 async def test_connection_cut_at_every_statement(database_url: str, statement: bytes, before: bool) -> None:
     """Cut before or after any statement reaches the server: after another try every row is there once."""
     batch = batch_of(FeedTracker.of_markets(["A", "B"]).process(received(*TEXTS)))
-    async with ready(database_url) as (connection, session_id, market_ids):
+    async with ready(database_url) as (connection, session, market_ids):
         async with open_proxy(server_target(database_url)) as proxy:
             proxied = through_port(database_url, proxy.port)
             trap = proxy.cut_before(statement) if before else proxy.cut_after(statement)
             with trio.fail_after(20):
                 async with open_connection(proxied) as wire:
                     with pytest.raises(StoreUnavailable):
-                        await write_batch(wire, session_id, batch, market_ids)
+                        await write_batch(wire, session, batch, market_ids)
             assert trap.sprung.is_set()
         with trio.fail_after(20):
-            await write_batch(connection, session_id, batch, market_ids)
+            await write_batch(connection, session, batch, market_ids)
 
     assert rows(database_url, "SELECT count(*) FROM rl_orderbook_deltas") == [(3,)]
     assert rows(database_url, "SELECT count(*) FROM rl_raw_blocks") == [(1,)]
@@ -247,10 +276,10 @@ async def test_connection_cut_at_every_statement(database_url: str, statement: b
 async def test_day_without_a_partition_is_refused_not_dropped(database_url: str) -> None:
     """A row that has no place is an error of ours, and nothing of its batch goes in."""
     batch = batch_of(FeedTracker.of_markets(["A"]).process(received(*TEXTS)))
-    async with ready(database_url) as (connection, session_id, market_ids):
+    async with ready(database_url) as (connection, session, market_ids):
         await connection.execute("DROP TABLE rl_raw_blocks_20260811")
         with pytest.raises(StoreRejected):
-            await write_batch(connection, session_id, batch, market_ids)
+            await write_batch(connection, session, batch, market_ids)
 
     assert rows(database_url, "SELECT count(*) FROM rl_orderbook_deltas") == [(0,)]
     assert rows(database_url, "SELECT count(*) FROM rl_write_ledger") == [(0,)]
@@ -261,13 +290,13 @@ async def test_session_is_opened_once_and_closed(database_url: str) -> None:
     async with open_connection(database_url) as connection:
         await apply_schema(connection)
         same = opening()
-        session_id = await open_session(connection, same)
-        assert await open_session(connection, same) == session_id
-        assert await open_session(connection, opening()) != session_id
-        await close_session(connection, session_id, SessionEnding(RECEIVED_US + 5, "error", "cut", 1006))
+        session = await open_session(connection, same)
+        assert await open_session(connection, same) == session
+        assert await open_session(connection, opening()) != session
+        await close_session(connection, session, SessionEnding(RECEIVED_US + 5, "error", "cut", 1006))
 
     assert rows(
         database_url,
         "SELECT status, end_reason, close_code, ended_us FROM rl_orderbook_sessions"
-        f" WHERE session_id = {session_id}",
+        f" WHERE session_id = {session.session_id}",
     ) == [("error", "cut", 1006, RECEIVED_US + 5)]

@@ -175,7 +175,7 @@ async def test_sessions_of_a_dead_recorder_are_closed(database_url: str) -> None
     found: list[tuple[Any, ...]] = rows(
         database_url, "SELECT session_id, status, end_reason FROM rl_orderbook_sessions ORDER BY 1"
     )
-    assert found == [(dead, "error", "recorder_died"), (living, "active", None)]
+    assert found == [(dead.session_id, "error", "recorder_died"), (living.session_id, "active", None)]
 
 
 async def test_database_that_is_away_is_waited_for(refusing_port: int) -> None:

@@ -222,14 +222,15 @@ async def store(url: str, sessions: Sequence[Expected]) -> ExpectedRecording:
         await apply_schema(connection)
         for expected in sessions:
             session = expected.session
-            expected.session_id = await open_session(connection, session.opening)
+            stored = await open_session(connection, session.opening)
+            expected.session_id = stored.session_id
             for batch in expected.stored:
                 for day in batch.days:
                     await ensure_partitions(connection, day, day)
                 tickers = {fact.market_ticker for fact in batch.facts if hasattr(fact, "market_ticker")}
                 market_ids = await fetch_market_ids(connection, sorted(filter(None, tickers)))
-                await write_batch(connection, expected.session_id, batch, market_ids)
-            await close_session(connection, expected.session_id, expected.ending)
+                await write_batch(connection, stored, batch, market_ids)
+            await close_session(connection, stored, expected.ending)
     return ExpectedRecording(list(sessions))
 
 

@@ -90,7 +90,7 @@ async def write_recording(
     async with open_connection(url) as connection:
         await apply_schema(connection)
         await ensure_partitions(connection, DAY, DAY + 1)
-        session_id = await open_session(connection, opening)
+        session = await open_session(connection, opening)
         market_ids = await fetch_market_ids(connection, list(tickers))
         for number, start in enumerate(range(0, len(frames), batch_frames), 1):
             batch, rows = fold.process(frames[start : start + batch_frames])
@@ -101,13 +101,13 @@ async def write_recording(
             next_frame = batch.frames[-1].number + 1
             await write_batch(
                 connection,
-                session_id,
+                session,
                 Batch(number, batch.frames, rows, batch.counts, next_frame, notes),
                 market_ids,
             )
         if ending is not None:
-            await close_session(connection, session_id, ending)
-    return session_id
+            await close_session(connection, session, ending)
+    return session.session_id
 
 
 def execute(url: str, statement: str) -> int:

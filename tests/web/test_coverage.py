@@ -9,6 +9,7 @@ import trio.testing
 from collector.database import CoverageRows, CoverageSpan
 from collector.database._batches import write_batch
 from collector.database._coverage import CoverageSession
+from collector.database._ledger import StoredSession
 from collector.database._sessions import close_session
 from collector.facts import FeedTracker
 from collector.postgres import open_connection
@@ -26,14 +27,15 @@ MINUTE_US = 60_000_000
 Line = list[tuple[int, int, bool, str | None]]
 
 
-async def record(url: str, *, ended_us: int | None) -> None:
+async def record(url: str, *, ended_us: int | None) -> StoredSession:
     """A session of A and B that records for seven milliseconds: A loses its book, B has none."""
     frames = FeedTracker.of_markets(["A", "B"]).process(received(*TEXTS))
-    async with ready(url) as (connection, session_id, market_ids):
-        await write_batch(connection, session_id, batch_of(frames), market_ids)
+    async with ready(url) as (connection, session, market_ids):
+        await write_batch(connection, session, batch_of(frames), market_ids)
         if ended_us is not None:
             ending = SessionEnding(ended_us, "closed", "recorder stopped", 1000)
-            await close_session(connection, session_id, ending)
+            await close_session(connection, session, ending)
+    return session
 
 
 async def ask(url: str, now_us: int, query: str = "") -> tuple[int, dict[str, Any]]:
@@ -83,12 +85,14 @@ async def test_after_the_end_of_a_session_books_are_unknown(database_url: str) -
 
 async def test_what_was_before_the_window_is_clipped(database_url: str) -> None:
     """Intervals begin no earlier than the window, whether their session goes on or has long ended."""
-    await record(database_url, ended_us=None)
+    session = await record(database_url, ended_us=None)
     now_us = RECEIVED_US + 90 * MINUTE_US
     _, body = await ask(database_url, now_us, "?minutes=2")
     assert lines(body)["A"] == [(88 * 60_000, 90 * 60_000, False, "sequence")]
     async with open_connection(database_url) as connection:
-        await close_session(connection, 1, SessionEnding(RECEIVED_US + 10_000, "closed", "stopped", 1000))
+        await close_session(
+            connection, session, SessionEnding(RECEIVED_US + 10_000, "closed", "stopped", 1000)
+        )
     _, body = await ask(database_url, now_us, "?minutes=2")
     assert lines(body)["A"] == [(88 * 60_000, 90 * 60_000, False, "stopped")]
 

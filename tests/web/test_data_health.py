@@ -33,18 +33,18 @@ async def record(url: str, *, batches: int = 2, end: bool = True) -> int:
         AuditFact("A", 8, RECEIVED_US + 5, True, None, sid=1),
         AuditFact("B", 9, RECEIVED_US + 7, False, "yes 4500: book 1, exchange 2", sid=1),
     )
-    async with ready(url) as (connection, session_id, market_ids):
-        await write_batch(connection, session_id, batch_of(first, 1, (*first.facts, *audits)), market_ids)
+    async with ready(url) as (connection, session, market_ids):
+        await write_batch(connection, session, batch_of(first, 1, (*first.facts, *audits)), market_ids)
         number = len(TEXTS) + 1
         for batch in range(2, batches + 1):
             texts = (snapshot_text("A", 8, yes={"0.4500": "1.00"}), delta_text("A", 9, "0.4500", "1.00"))
             frames = tracker.process(received(*texts, first=number))
             number += len(texts)
-            await write_batch(connection, session_id, batch_of(frames, batch), market_ids)
+            await write_batch(connection, session, batch_of(frames, batch), market_ids)
         if end:
             ending = SessionEnding(RECEIVED_US + 9_000_000, "closed", "recorder stopped", 1000)
-            await close_session(connection, session_id, ending)
-    return session_id
+            await close_session(connection, session, ending)
+    return session.session_id
 
 
 def change(url: str, statement: str) -> None:
@@ -114,7 +114,10 @@ async def test_the_newest_sessions_come_first_and_are_bounded(database_url: str)
         pass
     status, body = await ask(database_url, "?sessions=3")
     assert status == 200
-    assert [session["id"] for session in body["sessions"]] == [empty, *reversed(newest)]
+    assert [session["id"] for session in body["sessions"]] == [
+        empty.session_id,
+        *reversed(newest),
+    ]
     assert body["sessions"][2]["ended"] is None
 
 

@@ -1,0 +1,219 @@
+"""
+A database may return in an older state, and give its numbers to others. Nothing goes under a wrong one.
+"""
+
+import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import attrs
+import psycopg
+import pytest
+
+from collector.database import PostgresSession, apply_schema, ensure_partitions
+from collector.errors import LedgerConflict, StoreChanged
+from collector.facts import ReceivedFrame
+from collector.postgres import open_connection
+from collector.rawblocks import decode_block
+from collector.storage import DAY_US, Batch, SessionEnding, SessionLink, SessionOpening, fold_of
+from tests.database.test_batches import opening, rows
+from tests.frames import RECEIVED_US, delta_text, received, snapshot_text, subscribed_text
+from tests.service.harness import raw_frames
+
+TEXTS = tuple(
+    # Without spaces, as the exchange writes it: so the session has a dictionary.
+    text.replace(" ", "")
+    for text in (
+        subscribed_text("orderbook_delta", 1),
+        snapshot_text("A", 1, yes={"0.4500": "10.00"}),
+        snapshot_text("B", 2),
+        *(delta_text("A", seq, "0.4500", "1.00") for seq in range(3, 9)),
+    )
+)
+ENDING = SessionEnding(RECEIVED_US + 1_000_000, "closed", "recorder stopped", None, len(TEXTS))
+
+
+def batches_of(session: SessionOpening, texts: tuple[str, ...] = TEXTS) -> list[Batch]:
+    """The session's frames in batches of three."""
+    fold, frames = fold_of(session), received(*texts)
+    batches: list[Batch] = []
+    for number, first in enumerate(range(0, len(frames), 3), 1):
+        batch, facts = fold.process(frames[first : first + 3])
+        batches.append(Batch(number, batch.frames, facts, batch.counts, batch.frames[-1].number + 1))
+    return batches
+
+
+async def prepare(url: str) -> None:
+    async with open_connection(url) as connection:
+        await apply_schema(connection)
+        await ensure_partitions(connection, RECEIVED_US // DAY_US, RECEIVED_US // DAY_US)
+
+
+def execute(url: str, *statements: str) -> None:
+    with psycopg.connect(url) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def store_of(url: str, session: SessionOpening) -> PostgresSession:
+    return PostgresSession(session, partial(open_connection, url))
+
+
+async def write_again(store: PostgresSession, batch: Batch) -> None:
+    """What the writer does: a new connection, and the same batch."""
+    async with store.connect() as link:
+        await link.begin()
+        await link.write(batch)
+
+
+def set_back_session(url: str) -> None:
+    """A backup from before the session: its number is another session's by now."""
+    execute(
+        url,
+        "DELETE FROM rl_book_states",
+        "DELETE FROM rl_delta_rows",
+        "DELETE FROM rl_snapshot_rows",
+        "DELETE FROM rl_raw_lexicons",
+        "DELETE FROM rl_write_ledger",
+        f"UPDATE rl_orderbook_sessions SET session_key = '{uuid.UUID(int=99)}'",
+    )
+
+
+def set_back_markets(url: str) -> None:
+    """A backup from before the markets: their numbers are other markets' by now."""
+    execute(
+        url,
+        "UPDATE rl_markets SET market_ticker = 'C' WHERE market_ticker = 'A'",
+        "UPDATE rl_markets SET market_ticker = 'D' WHERE market_ticker = 'B'",
+    )
+
+
+def set_back_dictionaries(url: str) -> None:
+    """A backup from before the dictionary that the session's blocks are compressed with."""
+    execute(url, "DELETE FROM rl_raw_lexicons")
+
+
+def lose_session(url: str) -> None:
+    """A backup from before the session, whose number is free."""
+    set_back_session(url)
+    execute(url, "DELETE FROM rl_orderbook_sessions")
+
+
+@pytest.mark.parametrize(
+    "set_back", [set_back_session, set_back_markets, set_back_dictionaries, lose_session]
+)
+async def test_no_row_is_written_under_a_number_of_something_else(
+    database_url: str, set_back: Callable[[str], None]
+) -> None:
+    """The batch fails as a whole; the next connection requests the numbers again, and it goes in."""
+    await prepare(database_url)
+    session = opening()
+    batches = batches_of(session)
+    store = store_of(database_url, session)
+    async with store.connect() as link:
+        await link.begin()
+        await link.write(batches[0])
+        await link.write(batches[1])
+        set_back(database_url)
+        before = rows(database_url, "SELECT count(*) FROM rl_write_ledger")
+        with pytest.raises(StoreChanged, match=str(session.key)):
+            await link.write(batches[2])
+    assert rows(database_url, "SELECT count(*) FROM rl_write_ledger") == before
+
+    await write_again(store, batches[2])
+    (key, ticker) = rows(
+        database_url,
+        "SELECT session_key::text, market_ticker FROM rl_orderbook_deltas JOIN rl_orderbook_sessions"
+        " USING (session_id) ORDER BY sequence_number DESC LIMIT 1",
+    )[0]
+    assert (key, ticker) == (str(session.key), "A")
+    if set_back is not set_back_dictionaries:
+        newest = raw_frames_of(database_url, session)
+        assert newest[-3:] == [frame.text for frame in batches[2].frames]
+
+
+def raw_frames_of(url: str, session: SessionOpening) -> list[str]:
+    """The frames that are stored of a session, also after a hole in its ledger."""
+    texts: list[str] = []
+    for first, payload, dictionary in rows(
+        url,
+        "SELECT b.first_frame, payload, content FROM rl_raw_blocks b JOIN rl_orderbook_sessions s"
+        f" ON s.session_id = b.session_id AND s.session_key = '{session.key}'"
+        " LEFT JOIN rl_raw_lexicons x ON x.session_id = b.session_id"
+        " AND x.lexicon_number = b.lexicon_number ORDER BY b.first_frame",
+    ):
+        texts += [frame.text for frame in decode_block(first, payload, dictionary or b"").frames]
+    return texts
+
+
+async def test_an_ending_is_not_stored_under_another_session(database_url: str) -> None:
+    """It is an update, which must find the session that it is about."""
+    await prepare(database_url)
+    session = opening()
+    store = store_of(database_url, session)
+    async with store.connect() as link:
+        await link.begin()
+        set_back_session(database_url)
+        with pytest.raises(StoreChanged):
+            await link.end(ENDING)
+    async with store.connect() as link:
+        await link.begin()
+        await link.end(ENDING)
+    statuses = rows(database_url, "SELECT session_key::text, status FROM rl_orderbook_sessions ORDER BY 1")
+    assert sorted(statuses) == sorted([(str(uuid.UUID(int=99)), "active"), (str(session.key), "closed")])
+
+
+async def test_the_same_batch_is_stored_once_whatever_its_dictionary(database_url: str) -> None:
+    """Another process compresses the same frames with another dictionary: the content decides."""
+    await prepare(database_url)
+    session = opening()
+    batches = batches_of(session)
+    first = store_of(database_url, session)
+    for batch in batches:
+        await write_again(first, batch)
+    counts = rows(database_url, "SELECT count(*) FROM rl_orderbook_deltas")
+
+    second = store_of(database_url, session)
+    for batch in (batches[2], *batches):
+        await write_again(second, batch)
+
+    assert rows(database_url, "SELECT count(*) FROM rl_orderbook_deltas") == counts
+    assert list(raw_frames(database_url).values()) == [list(TEXTS)]
+
+
+def changed(batch: Batch, **changes: Any) -> Batch:  # noqa: ANN401 - fields of Batch
+    return attrs.evolve(batch, **changes)
+
+
+async def test_another_content_under_the_same_number_is_a_conflict(database_url: str) -> None:
+    """Never taken for success: another range of frames, or other frames in the same range."""
+    await prepare(database_url)
+    session = opening()
+    batches = batches_of(session)
+    store = store_of(database_url, session)
+
+    async def conflicts(link: SessionLink, batch: Batch) -> None:
+        with pytest.raises(LedgerConflict, match="another content"):
+            await link.write(batch)
+
+    async with store.connect() as link:
+        await link.begin()
+        await link.write(batches[0])
+        other = [
+            ReceivedFrame(frame.number, frame.received_us, frame.text + " ") for frame in batches[0].frames
+        ]
+        await conflicts(link, changed(batches[0], frames=other))
+        await conflicts(link, changed(batches[1], number=1))
+        await link.write(batches[1])
+    assert rows(database_url, "SELECT batch_number FROM rl_write_ledger ORDER BY 1") == [(1,), (2,)]
+    assert list(raw_frames(database_url).values()) == [list(TEXTS[:6])]
+
+
+async def test_two_sessions_keep_their_own_batches(database_url: str) -> None:
+    """Batch 1 of one session says nothing about batch 1 of another."""
+    await prepare(database_url)
+    for session in (opening(), opening()):
+        for batch in batches_of(session):
+            await write_again(store_of(database_url, session), batch)
+    assert [len(texts) for texts in raw_frames(database_url).values()] == [len(TEXTS)] * 2
