@@ -8,8 +8,9 @@ database. A record that is taken in twice does no harm, because the ledger knows
 owns a spool folder; what a process that died has left there, the next one finds with `leftovers`.
 
 A record that is cut short at the end of a journal is what a kill or a power cut leaves: it is skipped and
-counted. Whatever else can't be read is damage: the files from there on are put aside under another name, for
-a person to look at, and the journal ends there.
+counted. Everything else that can't be read is damage. It costs the damaged record alone: reading continues
+with the next whole record, and the damaged bytes are kept in a file of their own, for a person to look at.
+The database then has a hole in the session's ledger, which readers treat as a gap.
 
 Nothing here knows why batches wait, or when they go. Disk access comes in as a `Disk`.
 """
@@ -17,6 +18,7 @@ Nothing here knows why batches wait, or when they go. Disk access comes in as a 
 import hashlib
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from types import GenericAlias
 from typing import Any, Final, Protocol, TypeAlias, cast
 
@@ -26,9 +28,9 @@ import zstandard
 from attrs import define, field
 
 from collector.errors import CollectorError
-from collector.facts import Fact, FrameCounts, ReceivedFrame, StreamNote
+from collector.facts import Fact, FrameCounts, NoteKind, ReceivedFrame, StreamNote
 from collector.observe import SpoolStatus, get_logger
-from collector.storage import KINDS, Batch, SessionEnding, SessionOpening
+from collector.storage import KINDS, Batch, SessionEnding, SessionOpening, opening_of
 from collector.wakeup import Wakeup
 
 SEGMENT_BYTES_MAX: Final = 16 * 2**20
@@ -167,6 +169,31 @@ def _is_cut_short(rest: bytes) -> bool:
     )
 
 
+def find_record(data: bytes, start: int = 0) -> tuple[int, Record] | None:
+    """The first whole record at or after a place: its offset, and the record. None without any."""
+    at = data.find(MAGIC, start)
+    while at >= 0:
+        header = data[at : at + _HEADER_BYTES]
+        with suppress(DamagedRecord):
+            payload = data[at + _HEADER_BYTES : at + _HEADER_BYTES + payload_length(header)]
+            return at, decode_record(header, payload)
+        at = data.find(MAGIC, at + 1)
+    return None
+
+
+def _opening_in(record: Record) -> SessionOpening | None:
+    """The opening that a record is, or that a session's first batch holds."""
+    match record:
+        case SessionOpening():
+            return record
+        case Batch(notes=[StreamNote(kind=NoteKind.OPENING) as note, *_]):
+            with suppress(ValueError, msgspec.MsgspecError):
+                return opening_of(note)
+        case _:
+            pass
+    return None
+
+
 def _checksum(payload: bytes) -> bytes:
     return hashlib.sha256(payload).digest()[:_CHECKSUM_BYTES]
 
@@ -266,17 +293,20 @@ class Journal:
         """The journal that files of an earlier process hold; None when not even their opening can be read."""
         journal = cls(spool, cast("SessionOpening", None))
         journal._segments.extend(segments)
-        try:
-            opening = await journal._read_next()
-        except DamagedRecord:
-            await journal._give_up_damaged()
-            return None
-        if not isinstance(opening, SessionOpening):
+        data = b""
+        for segment in segments:
+            data = await journal._read_rest(segment, 0)
+            found = find_record(data)
+            opening = _opening_in(found[1]) if found is not None else None
+            if opening is not None:
+                journal.opening = opening
+                return journal
+        if len(segments) == 1 and _is_cut_short(data):
             # A kill before the first record was whole: there is nothing in it.
             await journal.discard()
-            return None
-        journal.opening = opening
-        return journal
+        else:
+            await journal._put_files_aside()
+        return None
 
     @property
     def is_empty(self) -> bool:
@@ -297,7 +327,8 @@ class Journal:
         data = encode_record(record)
         segment = self._segments[-1] if self._segments else None
         if segment is None or segment.size + len(data) > self.spool.segment_bytes_max:
-            data = encode_record(self.opening) + data
+            # Twice: without its opening nobody can tell whose the rest of a file is.
+            data = encode_record(self.opening) * 2 + data
             segment = _Segment(f"{self.opening.key}.{self._segments_made + 1:06d}{SUFFIX}", 0)
         self.spool.check_room(len(data))
         try:
@@ -324,11 +355,7 @@ class Journal:
 
     async def _first(self) -> Batch | SessionEnding | None:
         while self._head is None or isinstance(self._head, SessionOpening):
-            try:
-                self._head = await self._read_next()
-            except DamagedRecord:
-                await self._give_up_damaged()
-                return None
+            self._head = await self._read_next()
             if self._head is None:
                 return None
         return self._head
@@ -365,55 +392,76 @@ class Journal:
                 record = await self._read_record(segment)
                 if record is not None:
                     return record
-            if len(self._segments) == 1:
-                return None
             await self._remove_first()
         return None
 
     async def _read_record(self, segment: _Segment) -> Record | None:
-        """The record at the reading place; None where the journal was cut short. Raises DamagedRecord."""
-        disk = self.spool.disk
+        """The record at the reading place, or the next whole one; None where the file has no further one."""
+        header = await self._read(segment, self._read_at, _HEADER_BYTES)
         try:
-            header = await disk.read(segment.name, self._read_at, _HEADER_BYTES)
-            try:
-                length = payload_length(header)
-                payload = await disk.read(segment.name, self._read_at + _HEADER_BYTES, length)
-                record = decode_record(header, payload)
-            except DamagedRecord:
-                await self._tell_torn_from_damaged(segment)
-                return None
-        except OSError as error:
-            self.spool.status.failure = _words(error)
-            raise SpoolFailed(f"the spool can't be read: {_words(error)}") from error
+            length = payload_length(header)
+            payload = await self._read(segment, self._read_at + _HEADER_BYTES, length)
+            record = decode_record(header, payload)
+        except DamagedRecord:
+            return await self._skip_damage(segment)
         self._read_at += _HEADER_BYTES + length
         return record
 
-    async def _tell_torn_from_damaged(self, segment: _Segment) -> None:
-        """A record is torn when it is cut short and nothing follows it. Raises DamagedRecord for all else."""
-        rest = await self.spool.disk.read(segment.name, self._read_at, segment.size - self._read_at)
-        if len(self._segments) > 1 or not _is_cut_short(rest):
-            raise DamagedRecord(f"{segment.name} is damaged at byte {self._read_at}")
-        self.torn_bytes = len(rest)
-        self.spool.status.torn_records += 1
-        _log.warning("skipped a torn last record of the spool", file=segment.name, bytes=len(rest))
-        self._read_at = segment.size
+    async def _skip_damage(self, segment: _Segment) -> Record | None:
+        """Go on with the next whole record of the file, if any. What can't be read is torn or damaged."""
+        rest = await self._read_rest(segment, self._read_at)
+        found = find_record(rest)
+        if found is None and len(self._segments) == 1 and _is_cut_short(rest):
+            self.torn_bytes = len(rest)
+            self.spool.status.torn_records += 1
+            _log.warning("spool_record_torn", file=segment.name, bytes=len(rest))
+            self._read_at = segment.size
+            return None
+        damaged = rest if found is None else rest[: found[0]]
+        await self._keep_damaged(segment, damaged)
+        self._read_at += len(damaged)
+        return None if found is None else await self._read_record(segment)
 
-    async def _give_up_damaged(self) -> None:
+    async def _keep_damaged(self, segment: _Segment, data: bytes) -> None:
+        """Keep bytes that can't be read in a file of their own, if the disk has room."""
         self.is_damaged = True
-        self.spool.status.records -= self.waiting_records
-        self.waiting_records = 0
+        self.spool.status.damaged_files += 1
+        name = f"{segment.name.removesuffix(SUFFIX)}.{self._read_at}{DAMAGED_SUFFIX}"
+        _log.error(
+            "spool_record_damaged", file=segment.name, byte=self._read_at, bytes=len(data), kept_in=name
+        )
+        try:
+            await self.spool.disk.write(name, 0, data)
+        except OSError as error:
+            _log.error("damaged_record_not_kept", file=name, reason=_words(error))
+
+    async def _read_rest(self, segment: _Segment, start: int) -> bytes:
+        return await self._read(segment, start, segment.size - start)
+
+    async def _read(self, segment: _Segment, start: int, size: int) -> bytes:
+        try:
+            return await self.spool.disk.read(segment.name, start, size)
+        except OSError as error:
+            self.spool.status.failure = _words(error)
+            raise SpoolFailed(f"the spool can't be read: {_words(error)}") from error
+
+    async def _put_files_aside(self) -> None:
+        """Nothing of the files can be read: they keep their content under another name."""
         while self._segments:
             segment = self._segments.popleft()
             new_name = segment.name.removesuffix(SUFFIX) + DAMAGED_SUFFIX
             await self.spool.disk.rename(segment.name, new_name)
             self.spool.count(-segment.size, sessions=-int(not self._segments))
             self.spool.status.damaged_files += 1
-            _log.error("a spool file is damaged and was put aside", file=new_name, byte=self._read_at)
-        self._read_at = 0
+            _log.error("spool_file_damaged", kept_in=new_name)
 
     async def _remove_first(self) -> None:
         segment = self._segments.popleft()
         self._read_at = 0
+        if not self._segments:
+            # After damage nobody knows how many frames and records it had.
+            self.spool.status.records -= self.waiting_records
+            self.waiting_records = self.waiting_frames = 0
         try:
             await self.spool.disk.remove(segment.name)
         except OSError as error:

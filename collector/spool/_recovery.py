@@ -78,7 +78,7 @@ async def _replay_journal(journal: Journal, link: SessionLink, deadline: trio.Ca
 
 def _words_for(journal: Journal) -> str:
     if journal.is_damaged:
-        return f"{DIED}; files of its spool are damaged and were put aside"
+        return f"{DIED}; records of its spool are damaged"
     if journal.torn_bytes:
         return f"{DIED}; the last record of its spool was cut short"
     return DIED

@@ -226,7 +226,7 @@ def _assess_spool(state: RecorderState) -> Component:
         sessions = "1 session" if spool.sessions == 1 else f"{spool.sessions} sessions"
         whys.append(f"{spool.bytes / 1e6:.1f} MB of {sessions} wait for the database")
     if spool.damaged_files:
-        whys.append(f"{spool.damaged_files} damaged files were put aside: see the log for which")
+        whys.append(f"{spool.damaged_files} damaged files were kept: see the log for which")
     if whys:
         return Component("spool", "degraded", "; ".join(whys), spool.since_us)
     return Component("spool", "ok", "empty", spool.since_us)

@@ -172,8 +172,8 @@ SPOOL_WAITS: Final = Words(
     " /rl/status.",
 )
 SPOOL_DAMAGED: Final = Words(
-    "Damaged spool files were put aside",
-    "The log names the files in RL_SPOOL_DIR: keep them, and run `collector verify` to see what is missing.",
+    "Damaged records of the spool were left out",
+    "Keep the files in RL_SPOOL_DIR that the log names, and run `collector verify` to see what is missing.",
 )
 PARTITIONS: Final = Words(
     "Partitions of the coming days are missing",

@@ -4,6 +4,7 @@ import hashlib
 import random
 from pathlib import Path
 
+import attrs
 import msgspec
 import pytest
 import trio
@@ -16,7 +17,7 @@ from collector.observe import SpoolStatus
 from collector.spool import Journal, Spool, SpoolFailed, SpoolFull, open_folder
 from collector.spool._folder import FolderDisk
 from collector.spool._journal import MAGIC, decode_record, encode_record
-from collector.storage import Batch, SessionEnding
+from collector.storage import Batch, SessionEnding, opening_note
 from tests.frames import RECEIVED_US, snapshot_text
 from tests.twins import OPENING, MemoryDisk
 
@@ -128,24 +129,81 @@ async def test_file_of_another_version_is_put_aside(kind: str, records: int) -> 
     assert spool.status.damaged_files == 1
 
 
-async def test_damage_in_the_middle_is_put_aside() -> None:
-    """A flipped bit before the end is no torn record: the file is kept for a person, and counted."""
+async def spooled(*, bytes_max: int = 2**30) -> dict[str, bytes]:
+    """The files of a journal with twelve batches and an ending."""
+    disk = MemoryDisk()
+    journal = spool_on(disk, bytes_max).journal(OPENING)
+    for batch in batches(12):
+        await journal.append(batch)
+    await journal.append(ENDING)
+    return disk.files
+
+
+@pytest.mark.parametrize("bytes_max", [2**30, 30_000], ids=["one file", "several files"])
+async def test_a_flipped_bit_costs_one_record(bytes_max: int) -> None:
+    """Wherever it is: the records before and after it are read, and what is damaged is kept for a person."""
+    files = await spooled(bytes_max=bytes_max)
+    assert (len(files) > 2) is (bytes_max < 2**30)
+    whole = [*(content(batch) for batch in batches(12)), ENDING]
+    rng = random.Random(1)
+    for _ in range(400):
+        name = rng.choice(sorted(files))
+        spoilt = bytearray(files[name])
+        place = rng.randrange(len(spoilt))
+        spoilt[place] ^= 1 << rng.randrange(8)
+        disk = MemoryDisk({**files, name: bytes(spoilt)})
+        spool = spool_on(disk)
+
+        (found,) = await spool.leftovers()
+        read = [content(one) if isinstance(one, Batch) else one for one in await read_all(found)]
+
+        assert read == [record for record in whole if record in read]
+        assert len(whole) - len(read) <= 1
+        assert spool.status.damaged_files + spool.status.torn_records == 1
+        assert all(kept.endswith(".damaged") for kept in disk.files)
+        assert found.is_empty
+        assert spool.status.bytes == 0
+
+
+async def test_the_opening_may_be_what_is_damaged() -> None:
+    """It is in each file and in the first batch. Files that nothing names a session of are put aside."""
     disk = MemoryDisk()
     journal = spool_on(disk).journal(OPENING)
-    sizes: list[int] = []
-    for batch in batches(5):
-        await journal.append(batch)
-        sizes.append(len(next(iter(disk.files.values()))))
+    (batch,) = batches(1)
+    await journal.append(attrs.evolve(batch, notes=[opening_note(OPENING)]))
+    await journal.append(attrs.evolve(batch, number=2))
     (name,) = disk.files
     spoilt = bytearray(disk.files[name])
-    spoilt[sizes[2] + 40] ^= 1
+    spoilt[20] ^= 1
+
+    spool = spool_on(MemoryDisk({name: bytes(spoilt)}))
+    (found,) = await spool.leftovers()
+    assert found.opening == OPENING
+    assert len(await read_all(found)) == 2
+
+    spoilt = spoilt[: len(encode_record(OPENING)) + 40]
+    nothing = MemoryDisk({name: bytes(spoilt) + MAGIC})
+    assert await spool_on(nothing).leftovers() == []
+    assert list(nothing.files) == [name.replace(".spool", ".damaged")]
+
+
+async def test_damage_in_a_running_process_costs_one_record() -> None:
+    """The writer has the rest, and the journal becomes empty."""
+    disk = MemoryDisk()
+    spool = spool_on(disk)
+    journal = spool.journal(OPENING)
+    for batch in batches(3):
+        await journal.append(batch)
+    (name,) = disk.files
+    spoilt = bytearray(disk.files[name])
+    spoilt[-30] ^= 1
     disk.files[name] = bytes(spoilt)
 
-    spool = spool_on(disk)
-    (found,) = await spool.leftovers()
-    assert len(await read_all(found)) == 3
-    assert (found.is_damaged, spool.status.damaged_files) == (True, 1)
-    assert list(disk.files) == [name.replace(".spool", ".damaged")]
+    assert len(await read_all(journal)) == 2
+    assert journal.is_empty
+    assert (journal.waiting_frames, journal.waiting_records, spool.status.records) == (0, 0, 0)
+    await journal.append(ENDING)
+    assert await read_all(journal) == [ENDING]
 
 
 async def test_full_spool_takes_nothing_and_room_is_told() -> None:
