@@ -107,16 +107,17 @@ class StoreChanged(StoreUnavailable):
     """
 
 
-class LedgerConflict(StoreUnavailable):
-    """The ledger has a batch of this session and number with another content. Nothing was written."""
-
-
 class StoreRejected(StoreError):  # noqa: N818 - a verdict of the store
     """
-    PostgreSQL refused a statement or a row, which is a bug.
+    PostgreSQL refused a statement or a row, and will refuse it again unless somebody mends something.
 
-    A refused batch ends the process: it is neither retried nor dropped. Other tasks report the error.
+    No received frame is lost by it: what is refused stays in the spool, health turns `failed` with the
+    reason, and the write is repeated.
     """
+
+
+class LedgerConflict(StoreRejected):
+    """The ledger has a batch of this session and number with another content. Nothing was written."""
 
 
 def leaves_of(error: BaseException) -> list[BaseException]:

@@ -1,7 +1,7 @@
 """A session's batches into PostgreSQL."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 
 from attrs import define, field
 from typing_extensions import override
@@ -11,7 +11,7 @@ from collector.database._ledger import StoredSession
 from collector.database._markets import fetch_market_ids
 from collector.database._partitions import ensure_partitions
 from collector.database._sessions import close_session, open_session
-from collector.errors import StoreChanged
+from collector.errors import StoreChanged, StoreRejected
 from collector.postgres import ConnectStore, TrioConnection
 from collector.rawblocks import LexiconBuilder
 from collector.storage import (
@@ -73,9 +73,9 @@ class _PostgresLink(SessionLink):
     async def write(self, batch: Batch) -> None:
         session = self.session
         assert session.stored is not None
-        await self._prepare(batch)
-        lexicon = session.lexicons.learn(batch.frames)
-        try:
+        with self._current_numbers():
+            await self._prepare(batch)
+            lexicon = session.lexicons.learn(batch.frames)
             is_written = await write_batch(
                 self.connection,
                 session.stored,
@@ -84,9 +84,6 @@ class _PostgresLink(SessionLink):
                 lexicon,
                 is_lexicon_stored=lexicon.number == session.stored_lexicon,
             )
-        except StoreChanged:
-            session.forget_numbers()
-            raise
         if is_written:
             # If the batch was already stored, its dictionary was stored with it and may differ from this one.
             session.stored_lexicon = lexicon.number
@@ -95,11 +92,20 @@ class _PostgresLink(SessionLink):
     async def end(self, ending: SessionEnding) -> None:
         session = self.session
         assert session.stored is not None
-        try:
+        with self._current_numbers():
             await close_session(self.connection, session.stored, ending)
-        except StoreChanged:
-            session.forget_numbers()
+
+    @contextmanager
+    def _current_numbers(self) -> Generator[None]:
+        """Forget all numbers when a write fails that relied on them."""
+        try:
+            yield
+        except (StoreChanged, StoreRejected):
+            # A refusal may mean that partitions or tables are not there any more.
+            self.session.forget_numbers()
             raise
+        except UnicodeError as error:
+            raise StoreRejected(f"text can't be encoded for the database: {error}") from error
 
     async def _prepare(self, batch: Batch) -> None:
         """

@@ -21,7 +21,7 @@ from collector.database import (
     is_schema_applied,
     take_recorder_lock,
 )
-from collector.errors import StoreRejected, StoreUnavailable
+from collector.errors import StoreError, StoreUnavailable
 from collector.observe import StorePhase, StoreStatus, get_logger
 from collector.postgres import TrioConnection, open_connection
 from collector.retry import Backoff, retry
@@ -74,7 +74,7 @@ class Maintenance:
 
     async def run(self) -> None:
         """Keep the database in order, and wait for it while it is unavailable; until cancelled."""
-        await retry(self._hold_connection, (StoreUnavailable, trio.TooSlowError), self._pause)
+        await retry(self._hold_connection, (StoreError, trio.TooSlowError), self._pause)
 
     async def _hold_connection(self) -> None:
         async with open_connection(self.database_url, application_name="collector-maintenance") as connection:
@@ -91,8 +91,9 @@ class Maintenance:
 
     async def _pause(self, failure: Exception) -> None:
         # An outage of hours is logged once, not with every try.
-        if self.status.note_away(self.clock(), str(failure)):
-            _log.warning("database_unavailable", retrying=True, reason=self.status.reason)
+        if self.status.note_failure(self.clock(), failure):
+            refused = self.status.is_refusing
+            _log.warning("database_unavailable", retrying=True, refused=refused, reason=self.status.reason)
         await trio.sleep(self.backoff.next_delay_s())
 
     async def _acquire_lock(self, connection: TrioConnection) -> None:
@@ -112,7 +113,7 @@ class Maintenance:
         today = self.clock() // DAY_US
         try:
             made = await ensure_partitions(connection, today, today + DAYS_AHEAD)
-        except (StoreRejected, StoreUnavailable) as error:
+        except StoreError as error:
             if connection.closed:
                 raise
             # Today's partitions were made days ago: recording continues, and health says so.
@@ -130,7 +131,7 @@ class Maintenance:
 async def _drop_old(connection: TrioConnection, table: str, first_kept_day: int) -> None:
     try:
         dropped = await drop_partitions(connection, table, first_kept_day)
-    except (StoreRejected, StoreUnavailable) as error:
+    except StoreError as error:
         if connection.closed:
             raise
         # A reader holds the table, or something else depends on it: the next round tries again.

@@ -13,7 +13,7 @@ import trio
 
 from collector.clock import WallClock
 from collector.database import store_market_record
-from collector.errors import FeedLost, StoreRejected, StoreUnavailable
+from collector.errors import FeedLost, StoreError, StoreRejected
 from collector.observe import get_logger
 from collector.postgres import ConnectStore, TrioConnection
 from collector.rest import fetch_market_records
@@ -44,7 +44,7 @@ async def run_market_records(
         await _store(records, connect_store, clock)
 
     while True:
-        await retry(refresh, (FeedLost, StoreUnavailable, trio.TooSlowError), _pause)
+        await retry(refresh, (FeedLost, StoreError, trio.TooSlowError), _pause)
         await trio.sleep(REFRESH_S)
 
 
@@ -57,9 +57,7 @@ async def run_record_store(
     """Use and store the records that arrive, however long that takes, until cancelled."""
     async for some in records:
         await use(some)
-        await retry(
-            partial(_store, some, connect_store, clock), (StoreUnavailable, trio.TooSlowError), _pause
-        )
+        await retry(partial(_store, some, connect_store, clock), (StoreError, trio.TooSlowError), _pause)
 
 
 async def _pause(failure: Exception) -> None:

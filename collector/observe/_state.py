@@ -13,6 +13,7 @@ from uuid import UUID
 from attrs import define, evolve, field, frozen
 
 from collector.clock import WallClock
+from collector.errors import StoreRejected
 from collector.facts import AuditFact, FeedTracker, FrameBatch, FrameCounts, GapFact, MarketState, RejectFact
 from collector.observe._latency import SLOT_TICKS, AgeTrend, MessageAges, TrendChange, quantile_us, sum_counts
 from collector.observe._series import SeriesRing, SeriesTotals
@@ -85,6 +86,8 @@ class StoreStatus:
     partitions_until: str | None = None
     partitions_missing: bool = False
     write_failures: int = 0
+    is_refusing: bool = False
+    """Whether it answers, and refuses what is written: that does not pass without somebody's help."""
 
     def turn(self, phase: StorePhase, now_us: int, reason: str = "") -> bool:
         """Note how it is, and tell whether the phase is another; the time of an unchanged one stays."""
@@ -93,6 +96,14 @@ class StoreStatus:
             self.phase = phase
             self.since_us = now_us
         self.reason = reason
+        self.is_refusing = self.is_refusing and phase is StorePhase.AWAY
+        return is_other
+
+    def note_failure(self, now_us: int, failure: Exception) -> bool:
+        """Note that a write failed. Returns whether that is news."""
+        is_refusing = isinstance(failure, StoreRejected)
+        is_other = self.note_away(now_us, str(failure)) or is_refusing != self.is_refusing
+        self.is_refusing = is_refusing
         return is_other
 
     def note_away(self, now_us: int, reason: str) -> bool:

@@ -21,7 +21,7 @@ import trio
 from attrs import define, field
 
 from collector.clock import WallClock
-from collector.errors import StoreUnavailable, leaves_of
+from collector.errors import StoreError, leaves_of
 from collector.observe import RecorderState, SessionStats, StorePhase, get_logger
 from collector.retry import Backoff, retry
 from collector.session._backlog import Backlog
@@ -119,7 +119,7 @@ class SessionWriter:
                     if self.backlog.waiting_frames > DIRECT_FRAMES_MAX:
                         return False
                 await self._end(link, self._ending())
-        except* (StoreUnavailable, trio.TooSlowError) as group:
+        except* (StoreError, trio.TooSlowError) as group:
             failure = cast("Exception", leaves_of(group)[0])
         if failure is not None:
             self._note_failure(failure)
@@ -211,7 +211,7 @@ class SessionWriter:
             batches = self.stats.batches
             await self._pause(backoff.next_delay_s())
 
-        await retry(self._drain_once, (StoreUnavailable, SpoolFailed, trio.TooSlowError), pause)
+        await retry(self._drain_once, (StoreError, SpoolFailed, trio.TooSlowError), pause)
         finish()
 
     async def _drain_once(self) -> None:
@@ -272,6 +272,6 @@ class SessionWriter:
     def _note_failure(self, failure: Exception) -> None:
         store = self.state.store
         store.write_failures += 1
-        if store.note_away(self.clock(), str(failure)):
-            session = self.stats.session_id
-            _log.warning("write_failed", retrying=True, session=session, reason=store.reason)
+        if store.note_failure(self.clock(), failure):
+            session, refused = self.stats.session_id, store.is_refusing
+            _log.warning("write_failed", retrying=True, session=session, refused=refused, reason=store.reason)

@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from collector.errors import StoreUnavailable
+from collector.errors import StoreError
 from collector.observe import get_logger
 from collector.retry import Backoff, retry
 from collector.spool._journal import Journal, SpoolFailed
@@ -44,7 +44,7 @@ async def run_recovery(
 
         await retry(
             partial(_replay, journal, open_store(journal.opening)),
-            (StoreUnavailable, SpoolFailed, trio.TooSlowError),
+            (StoreError, SpoolFailed, trio.TooSlowError),
             pause,
         )
 

@@ -194,6 +194,9 @@ def _assess_store(state: RecorderState, now_us: int) -> Component:
     match store.phase:
         case StorePhase.AVAILABLE:
             return Component("store", "ok", "PostgreSQL takes what is written", store.since_us)
+        case StorePhase.AWAY if store.is_refusing:
+            why = f"PostgreSQL refuses what is written ({store.reason}): {_refuge(state)}"
+            return Component("store", "failed", why, store.since_us)
         case StorePhase.AWAY:
             why = f"PostgreSQL is away ({store.reason}): {_refuge(state)}"
             return Component("store", "degraded", why, store.since_us)

@@ -143,6 +143,11 @@ DATABASE_AWAY: Final = Words(
     "Bring PostgreSQL back, or correct DATABASE_URL (and DATABASE_URL_POOLED) and restart. Nothing is lost"
     " while the spool has room (RL_SPOOL_MAX_MB).",
 )
+DATABASE_REFUSES: Final = Words(
+    "The database refuses what is written",
+    "Mend what the reason names (a right, a missing table, the disk). The recorder repeats the write and"
+    " needs no restart. Nothing is lost while the spool has room (RL_SPOOL_MAX_MB).",
+)
 DATABASE_AWAY_AND_SPOOL_FULL: Final = Words(
     "The database is away, and the spool is full",
     "Bring PostgreSQL back: then all that waits goes in. Don't restart before that, as what waits in memory"

@@ -127,7 +127,8 @@ def _database(state: RecorderState, component: Component) -> tuple[str, Words, s
         return "database", advice.DATABASE_AWAY_AND_SPOOL_FULL, detail
     left = "" if state.spool.failure else _time_left(state)
     detail = f"{component.why}; the spool holds {_room(state)}{left}"
-    return "database", advice.DATABASE_AWAY, detail
+    words = advice.DATABASE_REFUSES if state.store.is_refusing else advice.DATABASE_AWAY
+    return "database", words, detail
 
 
 def _time_left(state: RecorderState) -> str:

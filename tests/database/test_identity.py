@@ -5,7 +5,6 @@ A database may return in an older state, and give its numbers to others. Nothing
 import uuid
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import attrs
 import psycopg
@@ -16,7 +15,7 @@ from collector.errors import LedgerConflict, StoreChanged
 from collector.facts import ReceivedFrame
 from collector.postgres import open_connection
 from collector.rawblocks import decode_block
-from collector.storage import DAY_US, Batch, SessionEnding, SessionLink, SessionOpening, fold_of
+from collector.storage import DAY_US, Batch, SessionEnding, SessionOpening, fold_of
 from tests.database.test_batches import opening, rows
 from tests.frames import RECEIVED_US, delta_text, received, snapshot_text, subscribed_text
 from tests.service.harness import raw_frames
@@ -182,10 +181,6 @@ async def test_the_same_batch_is_stored_once_whatever_its_dictionary(database_ur
     assert list(raw_frames(database_url).values()) == [list(TEXTS)]
 
 
-def changed(batch: Batch, **changes: Any) -> Batch:  # noqa: ANN401 - fields of Batch
-    return attrs.evolve(batch, **changes)
-
-
 async def test_another_content_under_the_same_number_is_a_conflict(database_url: str) -> None:
     """Never taken for success: another range of frames, or other frames in the same range."""
     await prepare(database_url)
@@ -193,19 +188,15 @@ async def test_another_content_under_the_same_number_is_a_conflict(database_url:
     batches = batches_of(session)
     store = store_of(database_url, session)
 
-    async def conflicts(link: SessionLink, batch: Batch) -> None:
+    async def conflicts(batch: Batch) -> None:
         with pytest.raises(LedgerConflict, match="another content"):
-            await link.write(batch)
+            await write_again(store, batch)
 
-    async with store.connect() as link:
-        await link.begin()
-        await link.write(batches[0])
-        other = [
-            ReceivedFrame(frame.number, frame.received_us, frame.text + " ") for frame in batches[0].frames
-        ]
-        await conflicts(link, changed(batches[0], frames=other))
-        await conflicts(link, changed(batches[1], number=1))
-        await link.write(batches[1])
+    await write_again(store, batches[0])
+    other = [ReceivedFrame(frame.number, frame.received_us, frame.text + " ") for frame in batches[0].frames]
+    await conflicts(attrs.evolve(batches[0], frames=other))
+    await conflicts(attrs.evolve(batches[1], number=1))
+    await write_again(store, batches[1])
     assert rows(database_url, "SELECT batch_number FROM rl_write_ledger ORDER BY 1") == [(1,), (2,)]
     assert list(raw_frames(database_url).values()) == [list(TEXTS[:6])]
 

@@ -122,7 +122,7 @@ TROUBLES: list[tuple[Change, str, str, str, str, str]] = [
     (of_state(states.never_available), "failed", "database", "never reached", "never", "DATABASE_URL"),
     (spool_full, "failed", "database", "and the spool is full", "of its 200,000 frames", "Don't restart"),
     (of_state(states.disk_fails), "failed", "spool-disk", "disk is full", "No space left", "RL_SPOOL_DIR"),
-    (of_state(states.damaged_spool_file), "degraded", "spool-damaged", "Damaged", "1 damaged", "The log"),
+    (of_state(states.damaged_spool_file), "degraded", "spool-damaged", "Damaged", "1 damaged", "Keep the"),
     (sequence_gap, "notice", "books:sequence", "2 of 2 books unknown: sequence gap", "A, B", "snapshot"),
     (sequence_gap_for_long, "degraded", "books:sequence", "sequence gap", "A, B", "network"),
     (healed_gap, "notice", "gaps:sequence", "Sequence gap", "6 numbers missing from 3 on", "Nothing now"),

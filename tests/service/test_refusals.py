@@ -1,0 +1,87 @@
+"""A database that answers, and refuses what is written: nothing is lost, and no restart is needed."""
+
+import psycopg
+import pytest
+import trio
+from psycopg import sql
+
+from collector.simulator import open_simulator
+from tests.service.harness import (
+    Service,
+    assert_verified,
+    flow,
+    query,
+    raw_frames,
+    sent_frames,
+    serve,
+    settings_for,
+)
+from tests.tcp_proxy import change_url
+
+RIGHTS = ("REVOKE INSERT ON rl_write_ledger FROM {}", "GRANT INSERT ON rl_write_ledger TO {}")
+TABLE = ("ALTER TABLE rl_raw_blocks RENAME TO moved", "ALTER TABLE moved RENAME TO rl_raw_blocks")
+COLUMN = (
+    "ALTER TABLE rl_delta_rows RENAME COLUMN sid TO moved",
+    "ALTER TABLE rl_delta_rows RENAME COLUMN moved TO sid",
+)
+CHECK = (
+    "ALTER TABLE rl_delta_rows ADD CONSTRAINT no CHECK (received_us < 0) NOT VALID",
+    "ALTER TABLE rl_delta_rows DROP CONSTRAINT no",
+)
+
+
+def execute(url: str, *statements: str) -> None:
+    with psycopg.connect(url) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+async def wait_until_stored(url: str) -> None:
+    """Until the first batches are in the database."""
+    with trio.fail_after(20):
+        while query(url, "SELECT to_regclass('rl_write_ledger')") == [(None,)]:
+            await trio.sleep(0.05)
+        while query(url, "SELECT count(*) > 3 FROM rl_write_ledger") != [(True,)]:
+            await trio.sleep(0.05)
+
+
+async def wait_for_store(service: Service, verdict: str) -> str:
+    """Until health calls the store so. Returns why."""
+    with trio.fail_after(20):
+        while True:
+            _, health = await service.get("/health")
+            store = health["components"]["store"]
+            if store["status"] == verdict:
+                return str(store["why"])
+            await trio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [(RIGHTS, "42501"), (TABLE, "42P01"), (COLUMN, "42703"), (CHECK, "23514")],
+    ids=["right", "table", "column", "check"],
+)
+async def test_a_refused_write_costs_nothing(database_url: str, change: tuple[str, str], code: str) -> None:
+    """Frames go to the spool, health is `failed` with the reason, and all is written once it is mended."""
+    role = f"recorder_{code.lower()}"
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+        owner.execute(sql.SQL("GRANT CREATE, USAGE ON SCHEMA public TO {}").format(sql.Identifier(role)))
+    recorder_url = change_url(database_url, user=role)
+    refuse, mend = (statement.format(role) for statement in change)
+    simulation = flow(markets=3, rate_per_s=300, messages_max=2500, speed=1.0, keep_account=True)
+    async with open_simulator(simulation) as simulator:
+        async with serve(settings_for(simulator, recorder_url)) as service:
+            await wait_until_stored(database_url)
+            execute(recorder_url, refuse)
+            why = await wait_for_store(service, "failed")
+            assert f"[{code}]" in why
+            await simulator.wait_finished()
+            execute(recorder_url, mend)
+            await wait_for_store(service, "ok")
+        assert service.is_safe
+    await assert_verified(database_url)
+    assert list(raw_frames(database_url).values()) == sent_frames(simulator)
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
+        owner.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
