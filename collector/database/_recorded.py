@@ -20,6 +20,8 @@ _BATCHES: Final = (
     " FROM rl_write_ledger l"
     " LEFT JOIN rl_raw_blocks r ON r.session_id = l.session_id AND r.first_frame = l.first_frame"
     "  AND r.last_frame = l.last_frame"
+    # Several batches without frames may have the same place.
+    "  AND (r.last_frame >= r.first_frame OR r.checksum = l.checksum)"
     " LEFT JOIN rl_raw_lexicons x ON x.session_id = r.session_id AND x.lexicon_number = r.lexicon_number"
     " WHERE l.session_id = %s AND l.batch_number > %s AND l.last_frame >= %s ORDER BY l.batch_number LIMIT %s"
 )

@@ -1,17 +1,22 @@
 """A recording is proved from the database alone, and anything that is off is found."""
 
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from collector.database import PostgresSession, apply_schema
+from collector.facts import ReceivedFrame, StreamNote, command_note
 from collector.postgres import open_connection
 from collector.recording import SessionReport, verify_sessions
-from tests.recording.recordings import TEXTS, at, execute, write_recording
+from collector.storage import Batch, SessionEnding, ending_note, fold_of, opening_note
+from tests.database.test_batches import opening
+from tests.recording.recordings import START_US, TEXTS, TICKERS, at, execute, write_recording
 from tests.service.harness import flow, record
 from tests.tcp_proxy import change_url
 
@@ -123,3 +128,29 @@ def copy_of(server_url: str, url: str) -> Generator[str]:
         server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(copy), original))
         yield change_url(url, dbname=copy)
         server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(copy)))
+
+
+async def test_batches_without_frames_are_told_apart(database_url: str) -> None:
+    """In a quiet time several batches hold commands alone, all before the same next frame."""
+    session = opening(market_tickers=TICKERS)
+    ending = SessionEnding(START_US + 100_000_000, "closed", "recorder stopped", None, len(TEXTS))
+    fold, frames = fold_of(session), at(*TEXTS)
+    runs: list[tuple[Sequence[ReceivedFrame], Sequence[StreamNote]]] = [
+        (frames[:4], [opening_note(session)]),
+        *(((), [command_note(f'{{"id":{n}}}', 4, START_US + n)]) for n in (1, 2, 3)),
+        (frames[4:], [ending_note(ending, len(frames))]),
+    ]
+    async with open_connection(database_url) as connection:
+        await apply_schema(connection)
+    async with PostgresSession(session, partial(open_connection, database_url)).connect() as link:
+        await link.begin()
+        next_frame = 1
+        for number, (run, notes) in enumerate(runs, 1):
+            batch, rows = fold.process(run, notes)
+            next_frame += len(run)
+            await link.write(Batch(number, run, rows, batch.counts, next_frame, notes))
+        await link.end(ending)
+
+    (report,) = await verify(database_url)
+
+    assert (report.findings, report.batches, report.frames) == ([], 5, len(frames))

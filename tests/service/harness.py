@@ -154,7 +154,7 @@ def raw_contents(url: str) -> list[tuple[int, int, BlockContent]]:
             "SELECT session_id, first_frame, payload, content FROM rl_raw_blocks"
             " JOIN rl_orderbook_sessions USING (session_id)"
             " LEFT JOIN rl_raw_lexicons USING (session_id, lexicon_number)"
-            " ORDER BY started_us, first_frame, rl_raw_blocks.last_frame",
+            " ORDER BY started_us, first_frame, rl_raw_blocks.last_frame, first_received_us",
         )
     ]
 
