@@ -56,7 +56,6 @@ from collector.facts._stream import (
     record_note,
 )
 from collector.facts._tracker import FeedTracker
-from collector.facts._tracker_state import decode_tracker
 
 __all__ = [
     "FRAME_COUNTS",
@@ -90,7 +89,6 @@ __all__ = [
     "TradeFact",
     "asks_of",
     "command_note",
-    "decode_tracker",
     "digest_levels",
     "event_note",
     "last_exact_of",

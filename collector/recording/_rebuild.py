@@ -305,17 +305,18 @@ async def _fold_until(connection: TrioConnection, session: RecordedSession, at_u
     with the batch that has a later frame.
     """
     state = await fetch_tracker_state(connection, session.session_id, at_us)
-    tracker, read_frame = (None, 0) if state is None else (read_state(state), state.frame_number)
+    fold = None if state is None else read_state(state, session.sample_rate)
+    read_frame = 0 if state is None else state.frame_number
     async for page in batch_pages(connection, session.session_id, read_frame):
         for batch in page:
             content = batch.content()
-            tracker = tracker or fold_of(read_opening(content)).tracker
-            tracker.process(
+            fold = fold or fold_of(read_opening(content))
+            fold.tracker.process(
                 frame for frame in content.frames if frame.number > read_frame and frame.received_us <= at_us
             )
             if any(frame.received_us > at_us for frame in content.frames):
-                return tracker
-    return tracker or FeedTracker({})
+                return fold.tracker
+    return FeedTracker({}) if fold is None else fold.tracker
 
 
 def _levels(bids: Mapping[str, int]) -> Levels:

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from collector.database import Pages, fetch_batch_rows, fetch_session_rows
 from collector.errors import CollectorError
-from collector.facts import FRAME_COUNTS, FeedTracker, FrameCounts, NoteKind, TrackerStateFact, decode_tracker
+from collector.facts import FRAME_COUNTS, FrameCounts, NoteKind, StreamFold, TrackerStateFact
 from collector.postgres import TrioConnection
 from collector.rawblocks import BlockContent, DamagedBlock, checksum_of, decode_block
 from collector.storage import RowKind, SessionOpening, opening_of
@@ -193,10 +193,10 @@ def read_opening(content: BlockContent) -> SessionOpening:
         raise NotProven(f"the session's opening can't be read: {error}") from error
 
 
-def read_state(state: TrackerStateFact) -> FeedTracker:
-    """The tracker of a stored state. Raises NotProven."""
+def read_state(state: TrackerStateFact, sample_rate: int) -> StreamFold:
+    """The fold that continues from a stored state. Raises NotProven."""
     try:
-        return decode_tracker(state.state)
+        return StreamFold.of_state(state, sample_rate)
     except ValueError as error:
         raise NotProven(f"{error}; `collector rederive` rebuilds the stored states") from error
 

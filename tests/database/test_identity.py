@@ -7,18 +7,17 @@ from collections.abc import Callable
 from functools import partial
 
 import attrs
-import psycopg
 import pytest
 
 from collector.database import PostgresSession, apply_schema, ensure_partitions
 from collector.errors import LedgerConflict, StoreChanged
 from collector.facts import ReceivedFrame
 from collector.postgres import open_connection
-from collector.rawblocks import decode_block
 from collector.storage import DAY_US, Batch, SessionEnding, SessionOpening, fold_of
 from tests.database.test_batches import opening, rows
 from tests.frames import RECEIVED_US, delta_text, received, snapshot_text, subscribed_text
-from tests.service.harness import raw_frames
+from tests.recording.recordings import execute
+from tests.service.harness import raw_contents, raw_frames
 
 TEXTS = tuple(
     # Without spaces, as the exchange writes it: so the session has a dictionary.
@@ -49,12 +48,6 @@ async def prepare(url: str) -> None:
         await ensure_partitions(connection, RECEIVED_US // DAY_US, RECEIVED_US // DAY_US)
 
 
-def execute(url: str, *statements: str) -> None:
-    with psycopg.connect(url) as connection:
-        for statement in statements:
-            connection.execute(statement.encode())
-
-
 def store_of(url: str, session: SessionOpening) -> PostgresSession:
     return PostgresSession(session, partial(open_connection, url))
 
@@ -73,6 +66,7 @@ def set_back_session(url: str) -> None:
         "DELETE FROM rl_book_states",
         "DELETE FROM rl_delta_rows",
         "DELETE FROM rl_snapshot_rows",
+        "DELETE FROM rl_raw_blocks",
         "DELETE FROM rl_raw_lexicons",
         "DELETE FROM rl_write_ledger",
         f"UPDATE rl_orderbook_sessions SET session_key = '{uuid.UUID(int=99)}'",
@@ -134,16 +128,15 @@ async def test_no_row_is_written_under_a_number_of_something_else(
 
 def raw_frames_of(url: str, session: SessionOpening) -> list[str]:
     """The frames that are stored of a session, also after a hole in its ledger."""
-    texts: list[str] = []
-    for first, payload, dictionary in rows(
-        url,
-        "SELECT b.first_frame, payload, content FROM rl_raw_blocks b JOIN rl_orderbook_sessions s"
-        f" ON s.session_id = b.session_id AND s.session_key = '{session.key}'"
-        " LEFT JOIN rl_raw_lexicons x ON x.session_id = b.session_id"
-        " AND x.lexicon_number = b.lexicon_number ORDER BY b.first_frame",
-    ):
-        texts += [frame.text for frame in decode_block(first, payload, dictionary or b"").frames]
-    return texts
+    ((session_id,),) = rows(
+        url, f"SELECT session_id FROM rl_orderbook_sessions WHERE session_key = '{session.key}'"
+    )
+    return [
+        frame.text
+        for number, _, content in raw_contents(url)
+        if number == session_id
+        for frame in content.frames
+    ]
 
 
 async def test_an_ending_is_not_stored_under_another_session(database_url: str) -> None:

@@ -110,10 +110,10 @@ async def write_recording(
     return session.session_id
 
 
-def execute(url: str, statement: str) -> int:
-    """Change something, and tell how many rows that touched."""
+def execute(url: str, *statements: str) -> int:
+    """Change something in one transaction. Returns the number of rows that this touched."""
     with psycopg.connect(url) as connection:
-        return connection.execute(statement.encode()).rowcount
+        return sum(connection.execute(statement.encode()).rowcount for statement in statements)
 
 
 def drop_before(url: str, *parents: str, day: int) -> None:

@@ -6,6 +6,7 @@ import trio
 from psycopg import sql
 
 from collector.simulator import open_simulator
+from tests.recording.recordings import execute
 from tests.service.harness import (
     Service,
     assert_verified,
@@ -28,12 +29,6 @@ CHECK = (
     "ALTER TABLE rl_delta_rows ADD CONSTRAINT no CHECK (received_us < 0) NOT VALID",
     "ALTER TABLE rl_delta_rows DROP CONSTRAINT no",
 )
-
-
-def execute(url: str, *statements: str) -> None:
-    with psycopg.connect(url) as connection:
-        for statement in statements:
-            connection.execute(statement.encode())
 
 
 async def wait_until_stored(url: str) -> None:
