@@ -43,7 +43,7 @@ def test_as_many_as_recorded_pass(tmp_path: Path) -> None:
     result = check(tmp_path)
 
     assert result.exit_code == 0
-    assert result.output == "Vocabulary: 2 uses of 1 discouraged phrases, as recorded.\n"
+    assert result.output == "Vocabulary: 2 uses of 1 discouraged phrases, none more often than recorded.\n"
 
 
 def test_one_more_fails_with_each_line_and_the_replacement(tmp_path: Path) -> None:
@@ -58,14 +58,13 @@ def test_one_more_fails_with_each_line_and_the_replacement(tmp_path: Path) -> No
     ]
 
 
-def test_one_fewer_fails_and_asks_to_lower_the_count(tmp_path: Path) -> None:
+def test_one_fewer_passes_and_says_how_to_lower_the_count(tmp_path: Path) -> None:
     make_tree(tmp_path, count=3)
     result = check(tmp_path)
 
-    assert result.exit_code == 1
-    assert result.output.splitlines() == [
-        '"purple cow" occurs 2 times, 3 recorded. '
-        "Lower the count in tests/vocabulary.toml: python -m tests.vocabulary --update"
+    assert result.exit_code == 0
+    assert result.output.splitlines()[1:] == [
+        "A recorded count can be lowered: python -m tests.vocabulary --update"
     ]
 
 
