@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import trio
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from collector.clock import WallClock
 from collector.database import (
@@ -21,7 +21,7 @@ from collector.database import (
     is_schema_applied,
     take_recorder_lock,
 )
-from collector.errors import StoreError, StoreUnavailable
+from collector.errors import StoreError, StoreRejected, StoreUnavailable
 from collector.observe import StorePhase, StoreStatus, get_logger
 from collector.postgres import TrioConnection, open_connection
 from collector.retry import Backoff, retry
@@ -71,6 +71,7 @@ class Maintenance:
     clock: WallClock
     backoff: Backoff
     ready: trio.Event
+    _has_noted_refusal: bool = field(default=False, init=False)
 
     async def run(self) -> None:
         """Keep the database in order, and wait for it while it is unavailable; until cancelled."""
@@ -84,12 +85,20 @@ class Maintenance:
             while True:
                 with trio.fail_after(QUERY_S_MAX):
                     await self._do_round(connection)
-                if self.status.turn(StorePhase.AVAILABLE, self.clock()):
-                    _log.info("database_available")
+                self._note_success()
                 self.ready.set()
                 await trio.sleep(ROUND_S)
 
+    def _note_success(self) -> None:
+        # Where a writer has noted a refusal, only a batch that is written shows that it has passed.
+        if self.status.is_refusing and not self._has_noted_refusal:
+            return
+        self._has_noted_refusal = False
+        if self.status.turn(StorePhase.AVAILABLE, self.clock()):
+            _log.info("database_available")
+
     async def _pause(self, failure: Exception) -> None:
+        self._has_noted_refusal = isinstance(failure, StoreRejected)
         # An outage of hours is logged once, not with every try.
         if self.status.note_failure(self.clock(), failure):
             refused = self.status.is_refusing

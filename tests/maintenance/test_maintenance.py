@@ -11,6 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 from collector.clock import WallClock, system_clock
 from collector.database import apply_schema
 from collector.database._sessions import open_session
+from collector.errors import StoreRejected, StoreUnavailable
 from collector.maintenance import DAYS_AHEAD, Maintenance, Retention
 from collector.observe import StorePhase, StoreStatus
 from collector.postgres import open_connection
@@ -44,10 +45,15 @@ def maintenance(
 
 
 async def keep(
-    url: str, *, key: int = 1, retention: Retention | None = None, day: int | None = None
+    url: str,
+    *,
+    key: int = 1,
+    retention: Retention | None = None,
+    day: int | None = None,
+    status: StoreStatus | None = None,
 ) -> StoreStatus:
     """Run the keeper until the database is in order, and stop it."""
-    status = StoreStatus()
+    status = status or StoreStatus()
 
     def clock() -> int:
         return system_clock() if day is None else day * DAY_US
@@ -191,6 +197,19 @@ async def test_database_that_is_away_is_waited_for(refusing_port: int) -> None:
         nursery.cancel_scope.cancel()
     assert "refused" in status.reason
     assert "secret-word" not in status.reason
+
+
+async def test_refusal_of_a_write_is_not_cleared_by_a_round(database_url: str) -> None:
+    """The keeper's own statements say nothing about the right to write batches."""
+    status = StoreStatus()
+    status.note_failure(1, StoreRejected("permission denied for table rl_write_ledger"))
+    await keep(database_url, status=status)
+    assert (status.phase, status.is_refusing) == (StorePhase.AWAY, True)
+    assert "rl_write_ledger" in status.reason
+
+    status.note_failure(2, StoreUnavailable("the server is starting"))
+    await keep(database_url, status=status)
+    assert (status.phase, status.is_refusing) == (StorePhase.AVAILABLE, False)
 
 
 @pytest.mark.parametrize("text", ["--", "no column"])
