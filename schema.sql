@@ -6,6 +6,15 @@
 -- Rows are small because storage cost is what ends recorders: the tables *_rows name a market by a number and
 -- leave out what can be derived; the views with the full names put both back.
 
+-- Which database this is: given when the tables are made. A backup that is restored has that of its original.
+CREATE TABLE IF NOT EXISTS rl_database (
+    is_only_row     boolean PRIMARY KEY DEFAULT true CHECK (is_only_row),
+    database_key    uuid NOT NULL DEFAULT gen_random_uuid(),
+    created_at      timestamptz NOT NULL DEFAULT now()
+);
+
+INSERT INTO rl_database DEFAULT VALUES ON CONFLICT DO NOTHING;
+
 -- ---------------------------------------------------------------- markets and sessions
 
 CREATE TABLE IF NOT EXISTS rl_markets (
@@ -115,13 +124,16 @@ CREATE TABLE IF NOT EXISTS rl_market_events (
 CREATE INDEX IF NOT EXISTS rl_market_events_market ON rl_market_events (market_ticker, received_us);
 CREATE INDEX IF NOT EXISTS rl_market_events_session ON rl_market_events (session_id);
 
--- What happened to a connection besides frames: a step of the wall clock with its size, silence, a stop.
+-- What happened to a connection besides frames: a step of the wall clock with its size, silence, a stop. And what
+-- happened to the database: the recording continued in another one, or batches are lost.
 CREATE TABLE IF NOT EXISTS rl_connection_events (
     received_us     bigint NOT NULL,
     after_frame     bigint NOT NULL,            -- the number of the last frame before it
     session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
-    event_type      text NOT NULL CHECK (event_type IN ('clock_step', 'silence', 'stop')),
-    step_us         bigint                      -- of a clock step; negative: the clock was set back
+    event_type      text NOT NULL
+                    CHECK (event_type IN ('clock_step', 'silence', 'stop', 'store_changed', 'store_lost')),
+    step_us         bigint,                     -- of a clock step; negative: the clock was set back
+    detail          text                        -- which database it is, or which batches are lost
 );
 
 CREATE INDEX IF NOT EXISTS rl_connection_events_session ON rl_connection_events (session_id);
@@ -251,6 +263,7 @@ CREATE TABLE IF NOT EXISTS rl_write_ledger (
     audit_rows      integer NOT NULL,
     event_rows      integer NOT NULL,
     checksum        bytea NOT NULL,             -- of the raw block that went in with it
+    chain           bytea NOT NULL,             -- SHA-256 over the chain of the row written before it, and this batch
     committed_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (session_id, batch_number),
     CHECK (last_frame - first_frame + 1 = deltas + snapshots + trades + controls + stales + rejects)

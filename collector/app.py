@@ -44,7 +44,7 @@ from collector.postgres import ConnectStore, open_connection, open_database
 from collector.recording import Recording
 from collector.retry import Backoff
 from collector.session import FRAMES_MAX, SessionContext, Tickers, run_supervisor
-from collector.spool import Spool, open_folder, run_recovery
+from collector.spool import Spool, find_leftovers, open_folder, run_recovery
 from collector.web import make_app, serve_web
 
 DRAIN_S_MAX: Final = 15.0
@@ -81,8 +81,8 @@ async def run_service(
         open_database(settings.database_url) as database_url,
         trio.open_nursery() as store,
     ):
-        spool = Spool(disk, settings.spool_mb_max * 2**20, state.spool)
-        leftovers = await spool.leftovers()
+        spool = Spool(disk, settings.spool_mb_max * 2**20, state.spool, settings.rewrite_window_s)
+        leftovers = await find_leftovers(spool)
         connect_store = _store_connector(settings, database_url)
         context = _session_context(
             settings, state, hub, connect_store=connect_store, spool=spool, rng=rng, stopping=stopping

@@ -61,6 +61,7 @@ class Settings:
     allowed_origins: tuple[str, ...]
     spool_dir: Path
     spool_mb_max: int
+    rewrite_window_s: float
     log_level: str
     log_format: LogFormat | None
     rows_retention_days: int | None
@@ -173,6 +174,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         allowed_origins=_read_origins(reader),
         spool_dir=Path(reader.text("RL_SPOOL_DIR") or "spool"),
         spool_mb_max=reader.integer("RL_SPOOL_MAX_MB", 2048, 1, 10_000_000),
+        rewrite_window_s=_read_seconds(reader, "RL_REWRITE_WINDOW", 60.0, 0.0, 3600.0),
         log_level=reader.choice("RL_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
         log_format=_read_log_format(reader),
         rows_retention_days=_read_retention(reader, "RL_ROWS_RETENTION_DAYS"),

@@ -43,7 +43,7 @@ def test_as_many_as_recorded_pass(tmp_path: Path) -> None:
     result = check(tmp_path)
 
     assert result.exit_code == 0
-    assert result.output == "Vocabulary: 2 uses of 1 discouraged phrases, none more often than recorded.\n"
+    assert result.output == "Vocabulary: 2 uses of 1 discouraged phrases, none above its count.\n"
 
 
 def test_one_more_fails_with_each_line_and_the_replacement(tmp_path: Path) -> None:

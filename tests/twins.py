@@ -5,18 +5,21 @@ import os
 import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 from uuid import UUID
 
 import trio
-from attrs import define, field
+from attrs import define, field, frozen
 from typing_extensions import override
 
-from collector.errors import StoreUnavailable
+from collector.errors import LedgerConflict, StoreChanged, StoreRejected, StoreUnavailable
 from collector.facts import Fact, ReceivedFrame
 from collector.rawblocks import BlockContent
-from collector.spool._journal import Disk
-from collector.storage import Batch, SessionEnding, SessionLink, SessionOpening, SessionStore
+from collector.spool._disk import Disk
+from collector.storage import Batch, Held, SessionEnding, SessionLink, SessionOpening, SessionStore
 from tests.frames import RECEIVED_US
+
+T = TypeVar("T")
 
 OPENING = SessionOpening(
     key=UUID(int=7),
@@ -49,7 +52,7 @@ class MemoryDisk(Disk):
     """So much of a write that comes through a dead process's hands still reaches the disk, once."""
 
     @override
-    async def write(self, name: str, offset: int, data: bytes) -> None:
+    async def write(self, name: str, offset: int, data: bytes, *, is_durable: bool = True) -> None:
         await trio.lowlevel.checkpoint()
         with trio.CancelScope(shield=True):
             await trio.sleep(self.write_s)
@@ -117,13 +120,22 @@ class TwinDatabase:
     PostgreSQL as a recorder sees it: batches go in whole and once; it is away, slow, or cuts a call off.
 
     `cut_share` is the share of calls that lose their connection, half of them after their work was committed.
+    `is_refusing` answers every write with a refusal, as for a missing right or table. `refuses` names batches
+    that are refused alone.
     """
 
     rng: random.Random
     sessions: dict[UUID, TwinSession] = field(factory=dict[UUID, TwinSession])
+    key: UUID = field(factory=lambda: UUID(int=1))
     is_away: bool = False
+    is_refusing: bool = False
+    refuses: Callable[[Batch], bool] = lambda batch: False
     cut_share: float = 0.0
     call_s: float = 0.002
+    _commits: list[tuple[float, Callable[[], object]]] = field(
+        factory=list[tuple[float, Callable[[], object]]]
+    )
+    """When what was committed, and how to take it back."""
 
     def open_store(self, opening: SessionOpening, is_alive: Callable[[], bool]) -> "TwinStore":
         """The store of one session, for a process that works only as long as it is alive."""
@@ -136,6 +148,61 @@ class TwinDatabase:
                 frames = session.frames
                 last_us = frames[-1].received_us if frames else session.opening.started_us
                 session.ending = SessionEnding(last_us, "error", "recorder_died", None)
+
+    def lose_commits_since(self, since_s: float) -> int:
+        """Become an older state of itself: take back what was committed since then. Returns how much."""
+        lost = 0
+        while self._commits and self._commits[-1][0] >= since_s:
+            self._commits.pop()[1]()
+            lost += 1
+        return lost
+
+    def become_empty(self) -> None:
+        """Be replaced by a new database."""
+        self.sessions.clear()
+        self._commits.clear()
+        self.key = UUID(int=self.key.int + 1)
+
+    def begin(self, opening: SessionOpening) -> Held:
+        """Make a session, or find it."""
+        session = self.sessions.get(opening.key)
+        if session is None:
+            session = self.sessions[opening.key] = TwinSession(len(self.sessions) + 1, opening)
+            self._commit(lambda: self.sessions.pop(opening.key, None))
+        return Held(session.session_id, max(session.batches, default=0), str(self.key))
+
+    def write(self, key: UUID, expected: "TwinPlace", batch: Batch) -> None:
+        """Store a batch after the one that is expected to be the newest. The same batch again is no error."""
+        session = self.sessions.get(key)
+        if session is not None and batch.number in session.batches:
+            if list(session.batches[batch.number].frames) != list(batch.frames):
+                raise LedgerConflict(f"batch {batch.number} is stored with another content")
+            return
+        if session is None or expected != TwinPlace(self.key, max(session.batches, default=0)):
+            raise StoreChanged("the newest batch is another one")
+        if self.refuses(batch):
+            raise StoreRejected(f"batch {batch.number} is refused")
+        session.batches[batch.number] = batch
+        self._commit(lambda: session.batches.pop(batch.number, None))
+
+    def end(self, key: UUID, ending: SessionEnding) -> None:
+        """Store how a session ended."""
+        session = self.sessions.get(key)
+        if session is None:
+            raise StoreChanged("the session is not there")
+        before, session.ending = session.ending, ending
+        self._commit(lambda: setattr(session, "ending", before))
+
+    def _commit(self, undo: Callable[[], object]) -> None:
+        self._commits.append((trio.current_time(), undo))
+
+
+@frozen
+class TwinPlace:
+    """Which database a session is in, and its newest batch there."""
+
+    key: UUID
+    last_batch: int
 
 
 @define(eq=False)
@@ -158,29 +225,33 @@ class TwinStore(SessionStore):
 @define(eq=False)
 class _TwinLink(SessionLink):
     store: TwinStore
+    place: TwinPlace | None = None
 
     @override
-    async def begin(self) -> int:
-        await self._call(self._begin)
-        return self.store.database.sessions[self.store.opening.key].session_id
+    async def begin(self) -> Held:
+        database = self.store.database
+        held = await self._call(lambda: database.begin(self.store.opening))
+        self.place = TwinPlace(database.key, held.last_batch)
+        return held
 
     @override
     async def write(self, batch: Batch) -> None:
-        await self._call(lambda: self._session().batches.setdefault(batch.number, batch))
+        assert self.place is not None
+        place = self.place
+        await self._call(lambda: self.store.database.write(self.store.opening.key, place, batch))
+        self.place = TwinPlace(place.key, max(place.last_batch, batch.number))
+
+    @override
+    async def try_out(self, batch: Batch) -> None:
+        await self._call(lambda: None)
+        if self.store.database.refuses(batch):
+            raise StoreRejected(f"batch {batch.number} is refused")
 
     @override
     async def end(self, ending: SessionEnding) -> None:
-        await self._call(lambda: setattr(self._session(), "ending", ending))
+        await self._call(lambda: self.store.database.end(self.store.opening.key, ending))
 
-    def _begin(self) -> None:
-        sessions = self.store.database.sessions
-        opening = self.store.opening
-        sessions.setdefault(opening.key, TwinSession(len(sessions) + 1, opening))
-
-    def _session(self) -> TwinSession:
-        return self.store.database.sessions[self.store.opening.key]
-
-    async def _call(self, work: Callable[[], object]) -> None:
+    async def _call(self, work: Callable[[], T]) -> T:
         """One statement: it takes its time, and may be cut off before or after it has worked."""
         database = self.store.database
         await trio.sleep(database.call_s * database.rng.uniform(0.5, 2))
@@ -189,6 +260,9 @@ class _TwinLink(SessionLink):
             raise StoreUnavailable("the connection was cut")
         if not self.store.is_alive():
             raise StoreUnavailable("a dead process has no connection")
-        work()
+        if database.is_refusing:
+            raise StoreRejected("permission denied")
+        result = work()
         if is_cut:
             raise StoreUnavailable("the connection was cut, and nobody knows when")
+        return result

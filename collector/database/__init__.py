@@ -4,7 +4,8 @@ All SQL of this program: what is written to the database and what is read from i
 Starts no task. Reads no clock.
 
 - `_schema`, `_partitions`: the schema, and the partitions of days.
-- `_sessions`, `_markets`: their rows. `_batches`, `_ledger`, `_copy`: a batch in one transaction.
+- `_identity`: which database this is. `_sessions`, `_markets`: their rows.
+- `_batches`, `_ledger`, `_copy`: a batch in one transaction.
 - `_session_store`: a session's batches, over one connection after another.
 - `_transactions`: read-only transactions and pages. `_recorded`, `_book_rows`, `_coverage`,
   `_session_summary`: reading.

@@ -34,9 +34,11 @@ async def write_batch(
     lexicon: Lexicon = Lexicon(),  # noqa: B008 - frozen
     *,
     is_lexicon_stored: bool = False,
+    is_trial: bool = False,
 ) -> bool:
     """
-    Write a batch, whole or not at all, with the dictionary of its block unless that is already stored.
+    Write a batch, whole or not at all, with the dictionary of its block unless that is already stored. A
+    trial is taken back.
 
     Returns False when the batch was already stored. After a cancellation or a lost connection the batch may
     be stored or not; repeat the call with the same batch. Raises StoreUnavailable, after which the caller
@@ -48,11 +50,14 @@ async def write_batch(
     rows = batch.rows
     row_counts = tuple(len(facts) for facts in rows.values())
     checksum = checksum_of(b"") if block is None else block.checksum
+    chain = session.next_chain(batch, checksum)
     with translate_errors():
-        async with connection.transaction():
+        async with connection.transaction(force_rollback=is_trial):
             named = {ticker: market_ids[ticker] for ticker in sorted(numbered_markets(rows))}
             needed = Needed(named, lexicon.number if is_lexicon_stored else 0)
-            if not await enter_ledger(connection, session, batch, row_counts, checksum, needed=needed):
+            if not await enter_ledger(
+                connection, session, batch, row_counts, checksum, chain=chain, needed=needed
+            ):
                 return False
             for kind, facts in rows.items():
                 await copy_rows(connection, kind, facts, session_id=session_id, market_ids=market_ids)
@@ -62,6 +67,8 @@ async def write_batch(
                 await copy_rows(connection, RAW_BLOCK, [block], session_id=session_id, market_ids={})
             await add_joined_markets(connection, session_id, batch.facts)
             await count_batch(connection, session_id, batch, len(rows[GAP]))
+    if not is_trial:
+        session.advance(batch, chain)
     return True
 
 

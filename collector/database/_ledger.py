@@ -2,16 +2,20 @@
 The write ledger: one row for each committed batch.
 
 Numbers that a database gave to a session and to markets are valid for one state of that database. A restored
-backup may have given them to others. So the statement that enters a batch checks, in the batch's own
-transaction, that they are still those of this session and these markets.
+backup may have given them to others, and a replica that took over may lack the last batches. So the statement
+that enters a batch checks, in the batch's own transaction, that this is the database that gave the numbers,
+that they are still those of this session and these markets, and that the session's newest row is the one that
+the recorder knows. Rows are linked for that: each has a hash over that of the row written before it.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Final
 from uuid import UUID
 
-from attrs import frozen
+from attrs import define, frozen
 
+from collector.database._identity import DatabaseIdentity
 from collector.errors import LedgerConflict, StoreChanged
 from collector.facts import FRAME_COUNTS, FrameCounts
 from collector.postgres import TrioConnection
@@ -28,9 +32,16 @@ _NUMBERS: Final = (
     *LEDGER_COUNTS,
 )
 _INSERT: Final = (
-    f"INSERT INTO rl_write_ledger (session_id, checksum, {', '.join(_NUMBERS)})"
-    f" SELECT s.session_id, %s::bytea, {', '.join(['%s::bigint'] * len(_NUMBERS))}"
-    " FROM rl_orderbook_sessions s WHERE s.session_id = %s AND s.session_key = %s AND NOT EXISTS"
+    # A server that confirms what is not on its disk would lose it in a crash. Stronger than `on` stays.
+    "WITH durable AS MATERIALIZED (SELECT set_config('synchronous_commit',"
+    " CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)"
+    " AS mode)"
+    f" INSERT INTO rl_write_ledger (session_id, checksum, chain, {', '.join(_NUMBERS)})"
+    f" SELECT s.session_id, %s::bytea, %s::bytea, {', '.join(['%s::bigint'] * len(_NUMBERS))}"
+    " FROM rl_orderbook_sessions s, durable d WHERE s.session_id = %s AND s.session_key = %s"
+    " AND d.mode <> '' AND EXISTS (SELECT FROM rl_database WHERE database_key = %s)"
+    " AND %s = COALESCE((SELECT l.chain FROM rl_write_ledger l WHERE l.session_id = s.session_id"
+    " ORDER BY l.batch_number DESC LIMIT 1), ''::bytea) AND NOT EXISTS"
     " (SELECT FROM unnest(%s::text[], %s::integer[]) AS m (ticker, id) LEFT JOIN rl_markets k"
     " ON k.market_id = m.id AND k.market_ticker = m.ticker WHERE k.market_id IS NULL)"
     " AND (%s::integer = 0 OR EXISTS (SELECT FROM rl_raw_lexicons x"
@@ -48,12 +59,35 @@ _STORED: Final = (
 )
 
 
-@frozen
+@define
 class StoredSession:
-    """A session in one state of a database: its key, and the number that it has there."""
+    """
+    A session in one state of a database: the number that it has there, and its newest batch.
+
+    `chain` is the hash in the newest row of its ledger, empty without any. `write_batch` keeps both in step.
+    """
 
     key: UUID
     session_id: int
+    database: DatabaseIdentity
+    last_batch: int = 0
+    chain: bytes = b""
+
+    def continues(self, earlier: "StoredSession") -> bool:
+        """Whether the database has lost nothing since then, so that the numbers that it gave still hold."""
+        is_same = (self.session_id, self.database) == (earlier.session_id, earlier.database)
+        return is_same and self.last_batch >= earlier.last_batch
+
+    def next_chain(self, batch: Batch, checksum: bytes) -> bytes:
+        """The hash of the row that comes next, which is that of a batch whose block has this checksum."""
+        place = (batch.number, batch.first_frame, batch.last_frame, *batch.received_us)
+        entry = [self.chain.hex(), str(self.key), *map(str, place), checksum.hex()]
+        return hashlib.sha256("\n".join(entry).encode()).digest()
+
+    def advance(self, batch: Batch, chain: bytes) -> None:
+        """Note that a batch was committed with this hash."""
+        if batch.number > self.last_batch:
+            self.last_batch, self.chain = batch.number, chain
 
 
 @frozen
@@ -74,6 +108,7 @@ async def enter_ledger(
     row_counts: tuple[int, ...],
     checksum: bytes,
     *,
+    chain: bytes,
     needed: Needed,
 ) -> bool:
     """
@@ -86,6 +121,7 @@ async def enter_ledger(
         _INSERT,
         (
             checksum,
+            chain,
             batch.number,
             batch.first_frame,
             batch.last_frame,
@@ -93,6 +129,8 @@ async def enter_ledger(
             *counts_of(batch.counts, row_counts),
             session.session_id,
             session.key,
+            session.database.key,
+            session.chain,
             list(needed.market_ids),
             list(needed.market_ids.values()),
             needed.dictionary_number,
@@ -113,8 +151,8 @@ async def _require_same(
     row = await cursor.fetchone()
     if row is None or row[0] != session.key or row[1] is None:
         raise StoreChanged(
-            f"session {session.key}, a market of it or its dictionary is not in the database any more as"
-            " it was: was a backup restored?"
+            f"session {session.key}, its newest batch, a market of it or its dictionary is not in the"
+            " database any more as it was: was a backup restored, or a replica promoted?"
         )
     first_frame, last_frame, stored_checksum, payload, dictionary = row[1:]
     is_same = (first_frame, last_frame) == (batch.first_frame, batch.last_frame)

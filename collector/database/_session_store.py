@@ -16,6 +16,7 @@ from collector.postgres import ConnectStore, TrioConnection
 from collector.rawblocks import LexiconBuilder
 from collector.storage import (
     Batch,
+    Held,
     SessionEnding,
     SessionLink,
     SessionOpening,
@@ -59,18 +60,26 @@ class _PostgresLink(SessionLink):
     connection: TrioConnection
 
     @override
-    async def begin(self) -> int:
-        session = self.session
-        if session.stored is None:
-            stored = await open_session(self.connection, session.opening)
+    async def begin(self) -> Held:
+        session, known = self.session, self.session.stored
+        stored = await open_session(self.connection, session.opening)
+        if known is None or not stored.continues(known):
+            session.forget_numbers()
             # Blocks that an earlier process has written keep the dictionaries that they were written with.
             last_number = await fetch_last_lexicon(self.connection, stored.session_id)
             session.lexicons = LexiconBuilder(last_number)
-            session.stored = stored
-        return session.stored.session_id
+        session.stored = stored
+        return Held(stored.session_id, stored.last_batch, str(stored.database))
 
     @override
     async def write(self, batch: Batch) -> None:
+        await self._write(batch)
+
+    @override
+    async def try_out(self, batch: Batch) -> None:
+        await self._write(batch, is_trial=True)
+
+    async def _write(self, batch: Batch, *, is_trial: bool = False) -> None:
         session = self.session
         assert session.stored is not None
         with self._current_numbers():
@@ -83,8 +92,9 @@ class _PostgresLink(SessionLink):
                 session.market_ids,
                 lexicon,
                 is_lexicon_stored=lexicon.number == session.stored_lexicon,
+                is_trial=is_trial,
             )
-        if is_written:
+        if is_written and not is_trial:
             # If the batch was already stored, its dictionary was stored with it and may differ from this one.
             session.stored_lexicon = lexicon.number
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from attrs import asdict
 
+from collector.database._identity import fetch_identity
 from collector.database._ledger import StoredSession
 from collector.errors import StoreChanged
 from collector.facts import FRAME_COUNTS, Fact, SnapshotFact
@@ -15,32 +16,48 @@ _COUNTS = ("frames", *FRAME_COUNTS, "gaps", "batches")
 
 async def open_session(connection: TrioConnection, opening: SessionOpening) -> StoredSession:
     """Make the session's row, or find it when it was made before."""
+    with translate_errors():
+        database = await fetch_identity(connection)
+        session_id = await _open_row(connection, opening)
+        cursor = await connection.execute(
+            "SELECT batch_number, chain FROM rl_write_ledger WHERE session_id = %s"
+            " ORDER BY batch_number DESC LIMIT 1",
+            (session_id,),
+        )
+        last_batch, chain = await cursor.fetchone() or (0, b"")
+    return StoredSession(opening.key, session_id, database, last_batch, bytes(chain))
+
+
+async def _open_row(connection: TrioConnection, opening: SessionOpening) -> int:
     values = asdict(opening, recurse=False)
     values["session_key"] = values.pop("key")
     # It stands in the stream; the rows that follow from it name the earlier sessions.
     del values["last_exact"]
     values["market_tickers"] = list(opening.market_tickers)
     places = ", ".join(f"%({name})s" for name in values)
-    with translate_errors():
-        cursor = await connection.execute(
-            f"INSERT INTO rl_orderbook_sessions ({', '.join(values)}) VALUES ({places})"
-            " ON CONFLICT (session_key) DO UPDATE SET session_key = EXCLUDED.session_key"
-            " RETURNING session_id".encode(),
-            values,
-        )
-        row = await cursor.fetchone()
+    cursor = await connection.execute(
+        f"INSERT INTO rl_orderbook_sessions ({', '.join(values)}) VALUES ({places})"
+        " ON CONFLICT (session_key) DO UPDATE SET session_key = EXCLUDED.session_key"
+        " RETURNING session_id".encode(),
+        values,
+    )
+    row = await cursor.fetchone()
     assert row is not None
-    return StoredSession(opening.key, int(row[0]))
+    return int(row[0])
 
 
 async def close_session(connection: TrioConnection, session: StoredSession, ending: SessionEnding) -> None:
     """Store how a session ended. May be repeated. Raises StoreChanged when it has another number now."""
     with translate_errors():
         cursor = await connection.execute(
-            "UPDATE rl_orderbook_sessions SET ended_us = %s, status = %s, end_reason = %s, close_code = %s,"
+            # Another process can't know the last message; the database may.
+            "UPDATE rl_orderbook_sessions SET"
+            " ended_us = GREATEST(%s::bigint, CASE WHEN %s::bigint IS NULL THEN last_message_us END),"
+            " status = %s, end_reason = %s, close_code = %s,"
             " last_frame = %s WHERE session_id = %s AND session_key = %s",
             (
                 ending.ended_us,
+                ending.last_frame,
                 ending.status,
                 # PostgreSQL's text can't hold NUL characters, and the exchange's words may.
                 ending.reason.replace("\0", "\\0"),

@@ -43,6 +43,8 @@ class Cause(StrEnum):
     """The exchange ended the subscription without a command of ours."""
     UNFOLLOWED = "unfollowed"
     """The market was taken out of the subscription: no further change of its book is reported."""
+    STORE_LOST = "store_lost"
+    """The database lacks batches of the session that can't be written to it, by the recorder's knowledge."""
     NO_SNAPSHOT_YET = "no_snapshot_yet"
     """The session has not received a snapshot of the market."""
     SESSION_ENDED = "session_ended"

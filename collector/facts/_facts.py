@@ -128,12 +128,16 @@ class EventFact:
 
 @frozen
 class ConnectionEventFact:
-    """Something happened to the connection after a frame. `step_us` is the size of a clock step."""
+    """
+    Something happened to the connection, or to the database, after a frame. `step_us` is the size of a clock
+    step, `detail` what there is to say of the database.
+    """
 
     after_frame: int
     received_us: int
     event_type: ConnectionEvent
     step_us: int | None
+    detail: str | None = None
 
 
 @frozen

@@ -58,4 +58,6 @@ def connection_event_fact(note: StreamNote) -> ConnectionEventFact | None:
         content = msgspec.json.decode(note.content, type=EventContent)
     except (msgspec.MsgspecError, ValueError):
         return None
-    return ConnectionEventFact(note.after_frame, note.noted_us, content.event_type, content.step_us)
+    return ConnectionEventFact(
+        note.after_frame, note.noted_us, content.event_type, content.step_us, content.detail
+    )

@@ -47,13 +47,21 @@ class ConnectionEvent(StrEnum):
     """The exchange has sent no byte for too long, so the recorder closes the connection."""
     STOP = "stop"
     """The recorder stops, and unsubscribes."""
+    STORE_CHANGED = "store_changed"
+    """The recording continues in another database, or in another state of its server."""
+    STORE_LOST = "store_lost"
+    """The database lacks batches of the session that can't be written to it. All books are unknown."""
 
 
 class EventContent(Struct, frozen=True, omit_defaults=True):
-    """The content of an EVENT note. `step_us` is the size of a clock step, negative if it was set back."""
+    """
+    The content of an EVENT note. `step_us` is the size of a clock step, negative if it was set back. `detail`
+    says of the database which one it is, or which batches it lacks.
+    """
 
     event_type: ConnectionEvent
     step_us: int | None = None
+    detail: str | None = None
 
 
 class RestRecord(Struct, frozen=True):
@@ -69,10 +77,15 @@ def command_note(text: str, after_frame: int, noted_us: int) -> StreamNote:
 
 
 def event_note(
-    event_type: ConnectionEvent, after_frame: int, noted_us: int, *, step_us: int | None = None
+    event_type: ConnectionEvent,
+    after_frame: int,
+    noted_us: int,
+    *,
+    step_us: int | None = None,
+    detail: str | None = None,
 ) -> StreamNote:
     """An event of the connection."""
-    content = msgspec.json.encode(EventContent(event_type, step_us)).decode()
+    content = msgspec.json.encode(EventContent(event_type, step_us, detail)).decode()
     return StreamNote(NoteKind.EVENT, after_frame, noted_us, content)
 
 

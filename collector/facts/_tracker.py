@@ -43,7 +43,7 @@ from collector.facts._market_state import HOUR_US, MarketState
 from collector.facts._message_facts import connection_event_fact, event_fact, trade_fact
 from collector.facts._name_counts import NameCounts
 from collector.facts._sequence import Order
-from collector.facts._stream import NoteKind, StreamNote
+from collector.facts._stream import ConnectionEvent, NoteKind, StreamNote
 from collector.facts._subscriptions import BOOK_TYPES, Subscriptions
 from collector.protocol import (
     BOOK_CHANNEL,
@@ -91,6 +91,8 @@ class FeedTracker:
     """The frame that is being processed, and where its facts go."""
     _turned: dict[str, MarketState] = field(factory=dict[str, MarketState], init=False)
     """The markets whose state may have changed with that frame, by ticker."""
+    _is_store_lost: bool = field(default=False, init=False)
+    """Whether the database lacks batches: the books are unknown from the next frame on."""
 
     @classmethod
     def of_markets(
@@ -135,6 +137,8 @@ class FeedTracker:
 
     def lost_markets(self) -> list[str]:
         """Markets whose books must be requested, in a stable order."""
+        if self._is_store_lost:
+            return list(self.markets)
         return [market.ticker for market in self.markets.values() if market.is_lost]
 
     def is_exact(self, ticker: str) -> bool:
@@ -157,6 +161,7 @@ class FeedTracker:
             event = connection_event_fact(note)
             if event is not None:
                 self._facts.append(event)
+                self._is_store_lost |= event.event_type is ConnectionEvent.STORE_LOST
         elif note.kind is NoteKind.RECORD:
             self.maintenance.note(note)
             if self.maintenance.is_inactive:
@@ -171,6 +176,9 @@ class FeedTracker:
     def _process_frame(self, frame: ReceivedFrame) -> str:
         """Append the facts of one frame, the states of books last. Returns its kind: see FrameCounts."""
         self._frame = frame
+        if self._is_store_lost:
+            self._is_store_lost = False
+            self._lose_all(Cause.STORE_LOST)
         kind = self._process_text(frame)
         if self._turned:
             self._note_states()
@@ -352,6 +360,7 @@ class FeedTracker:
             event = event_fact(envelope, lifecycle, self._frame.received_us)
             if event is not None:
                 self._facts.append(event)
+                self._is_store_lost |= event.event_type is ConnectionEvent.STORE_LOST
 
     def _note_reply(
         self, envelope: Envelope, reply: SubscribedReply | ErrorReply | UnsubscribedReply | OkReply

@@ -88,6 +88,12 @@ class StoreStatus:
     write_failures: int = 0
     is_refusing: bool = False
     """Whether it answers, and refuses what is written: that does not pass without somebody's help."""
+    database: str = ""
+    """Which one it is, as the newest connection of a writer has found."""
+    repeated_batches: int = 0
+    """Batches that were written again after the database had lost some."""
+    losses: int = 0
+    """How often batches that it had confirmed, or refused, turned out to be lost."""
 
     def turn(self, phase: StorePhase, now_us: int, reason: str = "") -> bool:
         """Note how it is, and tell whether the phase is another; the time of an unchanged one stays."""
@@ -117,25 +123,31 @@ class SpoolStatus:
     """
     What waits on disk for PostgreSQL. Written by the spool.
 
-    `bytes` and `sessions` are what waits now, `records` what of this process; the others count since it
-    began. `failure` is the disk's reason for not taking what it should take. `since_us` is when the first
-    second passed in which anything waited or failed, 0 while nothing does.
+    `bytes` and `sessions` are what waits now, `records` what of this process; `kept_bytes` is what was
+    written to the database and may have to be written again. The others count since it began. `failure` is
+    the disk's reason for not taking what it should take, `keep_failure` the reason why written batches are
+    not kept. `since_us` is when the first second passed in which anything waited or failed, 0 while nothing
+    does.
     """
 
     bytes: int = 0
     bytes_max: int = 0
+    kept_bytes: int = 0
     records: int = 0
     sessions: int = 0
     torn_records: int = 0
     damaged_files: int = 0
+    refused_batches: int = 0
     drained_records: int = 0
     is_full: bool = False
     failure: str = ""
+    keep_failure: str = ""
     since_us: int = 0
 
     def note_tick(self, now_us: int) -> None:
         """See whether the spool is in use."""
-        is_in_use = bool(self.bytes or self.is_full or self.failure or self.damaged_files)
+        needs_care = self.is_full or self.failure or self.keep_failure or self.damaged_files
+        is_in_use = bool(self.bytes or needs_care or self.refused_batches)
         self.since_us = (self.since_us or now_us) if is_in_use else 0
 
 

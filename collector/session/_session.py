@@ -259,6 +259,7 @@ class _Session:
             backlog=backlog,
             writer=writer,
         )
+        writer.note_event = session.note_store
         session._note(opening_note(opening))
         context.records.add_user(session)
         return session
@@ -287,6 +288,13 @@ class _Session:
     def note_record(self, path: str, record: bytes) -> None:
         """Add a REST record to the stream: JSON in UTF-8. No checkpoint."""
         self._note(record_note(path, record, self._frames_folded, self.transport.now_us()))
+
+    def note_store(self, event_type: ConnectionEvent, detail: str) -> None:
+        """Add to the stream what happened to the database; not after the session's end."""
+        if self.backlog.ending is None:
+            now_us = self.transport.now_us()
+            self._note(event_note(event_type, self._frames_folded, now_us, detail=detail))
+            self._commands_due.notify()
 
     async def receive(self) -> None:
         """Receive until the connection ends, and close the session. Raises the FeedError that ended it."""

@@ -7,9 +7,14 @@ one moves what is due from the backlog into the journal, the other one brings th
 PostgreSQL, as soon as it is there. When the journal is empty, writing is direct again. A batch leaves the
 backlog only when it is in the database or on the disk.
 
-The writer outlives the connection to the exchange: it ends when the session's row says how it ended, or, when
-the service stops, when everything is safely on the disk, for the next start to bring it in. Cancelled, it has
-a last, shielded while for the same.
+What the database has confirmed is not safe yet: a server that takes over, or a backup, may lack the last
+seconds. So the journal keeps it for the rewrite window. Each connection begins with a comparison: where the
+database holds less of the session than it has confirmed, the journal brings the rest in again. What is not in
+the journal any more is lost, which becomes an event of the session's stream and makes its books unknown.
+
+The writer outlives the connection to the exchange: it ends when the session's row says how it ended and the
+rewrite window has passed since, or, when the service stops, when everything is safely on the disk, for the
+next start to bring it in. Cancelled, it has a last, shielded while for the same.
 """
 
 import random
@@ -21,12 +26,13 @@ import trio
 from attrs import define, field
 
 from collector.clock import WallClock
-from collector.errors import StoreError, leaves_of
+from collector.errors import StoreError, StoreRejected, leaves_of
+from collector.facts import ConnectionEvent
 from collector.observe import RecorderState, SessionStats, StorePhase, get_logger
 from collector.retry import Backoff, retry
 from collector.session._backlog import Backlog
-from collector.spool import Journal, SpoolFailed, SpoolFull
-from collector.storage import Batch, SessionEnding, SessionLink, SessionStore
+from collector.spool import Journal, SpoolFailed, SpoolFull, is_refused_alone
+from collector.storage import Batch, Held, SessionEnding, SessionLink, SessionStore
 
 DIRECT_S_MAX: Final = 2.0
 """A connection or a batch that takes longer: what comes meanwhile is safer on the disk than in memory."""
@@ -60,6 +66,10 @@ class SessionWriter:
     rng: random.Random
     store_ready: trio.Event
     stopping: trio.Event
+    note_event: Callable[[ConnectionEvent, str], None] = lambda event, detail: None
+    """Called with what happens to the database, for the session's stream."""
+    _database: str = field(default="", init=False)
+    _newest_written: int = field(default=0, init=False)
     _is_last: bool = field(default=False, init=False)
     _has_link: bool = field(default=False, init=False)
     _tried: trio.Event = field(factory=trio.Event, init=False)
@@ -71,13 +81,16 @@ class SessionWriter:
 
     async def run(self) -> None:
         """
-        Write until the backlog is closed and empty, and the session's row is complete.
+        Write until the backlog is closed and empty, and the session's row is complete. Then stay for the
+        rewrite window, or until the service stops.
 
         Cancelled, it waits for the feed to close the backlog, which it does in the same breath, and still
         makes safe what is left, as long as that takes no longer than LAST_FLUSH_S_MAX.
         """
         try:
             await self._write_all()
+            if self.stats.is_safe:
+                await self._stay()
         finally:
             # Not `except trio.Cancelled`: a nursery may raise several of them as a group.
             if not self.stats.is_kept:
@@ -111,13 +124,18 @@ class SessionWriter:
         failure: Exception | None = None
         try:
             async with self._connect(DIRECT_S_MAX) as link:
-                while (batch := await self.backlog.take()) is not None:
+                while self.journal.is_empty and (batch := await self.backlog.take()) is not None:
+                    await self.journal.keep(batch)
                     await self._write(link, batch, DIRECT_S_MAX)
                     self.backlog.confirm()
+                    await self.journal.confirm(batch)
                     self.journal.spool.forget_failure()
                     self._note_queue()
                     if self.backlog.waiting_frames > DIRECT_FRAMES_MAX:
                         return False
+                if not self.journal.is_empty:
+                    return False
+                await self.journal.keep(self._ending())
                 await self._end(link, self._ending())
         except* (StoreError, trio.TooSlowError) as group:
             failure = cast("Exception", leaves_of(group)[0])
@@ -127,13 +145,33 @@ class SessionWriter:
 
     @asynccontextmanager
     async def _connect(self, s_max: float) -> AsyncGenerator[SessionLink]:
-        """A connection on which the session has a row."""
+        """A connection on which the session has a row, and what the database has lost of it waits again."""
         with trio.fail_after(s_max) as connecting:
             await self.store_ready.wait()
             async with self.store.connect() as link:
-                self.stats.session_id = await link.begin()
+                await self._compare(await link.begin())
                 connecting.deadline = float("inf")
                 yield link
+
+    async def _compare(self, held: Held) -> None:
+        """Compare what the database holds of the session with what it has confirmed."""
+        self.stats.session_id = held.session_id
+        if held.database != self._database:
+            if self._database:
+                _log.warning("database_changed", session=held.session_id, database=held.database)
+                self.note_event(ConnectionEvent.STORE_CHANGED, held.database)
+            self._database = self.state.store.database = held.database
+        lost_batches = await self.journal.resume_after(held.last_batch)
+        if not self.journal.is_empty:
+            _log.info("resumed", session=held.session_id, after_batch=held.last_batch)
+        if lost_batches:
+            last = held.last_batch + lost_batches
+            self._note_lost(f"batches {held.last_batch + 1} to {last} were confirmed, and are gone")
+
+    def _note_lost(self, detail: str) -> None:
+        self.state.store.losses += 1
+        _log.error("batches_lost", session=self.stats.session_id, detail=detail)
+        self.note_event(ConnectionEvent.STORE_LOST, detail)
 
     async def _write(self, link: SessionLink, batch: Batch, s_max: float) -> None:
         began_s = trio.current_time()
@@ -232,11 +270,24 @@ class SessionWriter:
     async def _drain_on(self, link: SessionLink) -> None:
         while (record := await self.journal.first()) is not None:
             if isinstance(record, Batch):
-                await self._write(link, record, WRITE_S_MAX)
+                await self._drain_batch(link, record)
             else:
                 await self._end(link, record)
-            await self.journal.advance()
+                await self.journal.advance()
             self._note_queue()
+
+    async def _drain_batch(self, link: SessionLink, batch: Batch) -> None:
+        """Write the first batch of the journal; set it aside where it alone is refused."""
+        try:
+            await self._write(link, batch, WRITE_S_MAX)
+        except StoreRejected as refusal:
+            with trio.fail_after(WRITE_S_MAX):
+                is_alone = await is_refused_alone(link, self.journal, batch)
+            if is_alone:
+                await self.journal.set_aside(str(refusal))
+                self._note_lost(f"batch {batch.number} is refused: {refusal}")
+            raise
+        await self.journal.advance()
 
     async def _end_last_chance(self, finish: Callable[[], None]) -> None:
         """Once the service stops: leave what is on the disk there when the database does not come back."""
@@ -248,6 +299,36 @@ class SessionWriter:
             is_over = self.stats.is_spooled and not self._has_link
         finish()
 
+    # After the end.
+
+    async def _stay(self) -> None:
+        """Until the rewrite window has passed, be ready to write again what the database has lost."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._leave_at_stop, nursery.cancel_scope)
+            backoff = Backoff(self.rng, RETRY_FIRST_S, RETRY_S_MAX)
+
+            async def pause(failure: Exception) -> None:
+                self._note_failure(failure)
+                await trio.sleep(backoff.next_delay_s())
+
+            while (until_s := self.journal.last_kept_until_s) is not None:
+                await trio.sleep_until(until_s)
+                await retry(self._check_whole, (StoreError, SpoolFailed, trio.TooSlowError), pause)
+            nursery.cancel_scope.cancel(reason="the database has kept it")
+
+    async def _leave_at_stop(self, scope: trio.CancelScope) -> None:
+        await self.stopping.wait()
+        scope.cancel(reason="the next start finds the journal")
+
+    async def _check_whole(self) -> None:
+        """Discard the journal if the database still holds the session; else write what it has lost."""
+        async with self._connect(WRITE_S_MAX) as link:
+            is_whole = self.journal.is_empty
+            await self._drain_on(link)
+            await self._end(link, self._ending())
+        if is_whole:
+            await self.journal.discard()
+
     def _may_leave_spooled(self) -> bool:
         return self.stats.is_spooled and (self._is_last or self.stopping.is_set())
 
@@ -258,6 +339,12 @@ class SessionWriter:
         self.stats.spooled_frames = self.journal.waiting_frames
 
     def _note_written(self, batch: Batch, write_ms: float) -> None:
+        if self.state.store.turn(StorePhase.AVAILABLE, self.clock()):
+            _log.info("database_available")
+        if batch.number <= self._newest_written:
+            self.state.store.repeated_batches += 1
+            return
+        self._newest_written = batch.number
         rows = len(batch.facts)
         self.stats.batches += 1
         self.stats.written = self.stats.written + batch.counts
@@ -266,8 +353,6 @@ class SessionWriter:
         self.stats.write_ms_max = max(write_ms, self.stats.write_ms_max or 0.0)
         self.state.rows_written += rows
         self.stats.ages.note_committed(batch.frames, self.clock())
-        if self.state.store.turn(StorePhase.AVAILABLE, self.clock()):
-            _log.info("database_available")
 
     def _note_failure(self, failure: Exception) -> None:
         store = self.state.store

@@ -17,7 +17,7 @@ from attrs import frozen
 from typing_extensions import override
 
 from collector.errors import StartError
-from collector.spool._journal import Disk
+from collector.spool._disk import Disk
 
 LOCK_NAME: Final = "lock"
 
@@ -29,8 +29,8 @@ class FolderDisk(Disk):
     folder: Path
 
     @override
-    async def write(self, name: str, offset: int, data: bytes) -> None:
-        await trio.to_thread.run_sync(_write, self.folder / name, offset, data)
+    async def write(self, name: str, offset: int, data: bytes, *, is_durable: bool = True) -> None:
+        await trio.to_thread.run_sync(_write, self.folder / name, offset, data, is_durable)
 
     @override
     async def read(self, name: str, offset: int, size: int) -> bytes:
@@ -74,7 +74,7 @@ async def open_folder(folder: Path) -> AsyncGenerator[FolderDisk]:
         os.close(lock)
 
 
-def _write(path: Path, offset: int, data: bytes) -> None:
+def _write(path: Path, offset: int, data: bytes, is_durable: bool) -> None:
     is_new = not path.exists()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -82,14 +82,15 @@ def _write(path: Path, offset: int, data: bytes) -> None:
             written = 0
             while written < len(data):
                 written += os.pwrite(handle, data[written:], offset + written)
-            os.fsync(handle)
+            if is_durable:
+                os.fsync(handle)
         except OSError:
             with suppress(OSError):
                 os.ftruncate(handle, offset)
             raise
     finally:
         os.close(handle)
-    if is_new:
+    if is_new and is_durable:
         _sync_folder(path.parent)
 
 

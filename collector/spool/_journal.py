@@ -1,474 +1,475 @@
 """
-Where batches wait on disk while PostgreSQL is away: journals of records, bounded, checksummed, fsynced.
+Where batches wait on disk while PostgreSQL is away, and are kept after they were written.
 
-Theory of operation. Each session that needs it has a journal: numbered segment files, each of which begins
-with the session's opening, so that every file can be read alone. Records are appended, and are on the disk
-when `append` returns; they are read back in order, and a segment goes when its last record is in the
-database. A record that is taken in twice does no harm, because the ledger knows each batch. One process
-owns a spool folder; what a process that died has left there, the next one finds with `leftovers`.
+Theory of operation. Each session has a journal: numbered files, each of which begins with the session's
+opening, so that every file can be read alone. Records are appended, and are on the disk when `append`
+returns; they are read back in order. A record that was written to the database stays for the rewrite window:
+a server that takes over may lack the last seconds. Where the database turns out to hold less than it has
+confirmed, `resume_after` sets the reading place back, and the same records are read again. A record that is
+written twice does no harm, because the ledger knows each batch. A batch that does not have to wait goes into
+the journal with `keep` before it is written, and is `confirm`ed after.
 
 A record that is cut short at the end of a journal is what a kill or a power cut leaves: it is skipped and
 counted. Everything else that can't be read is damage. It costs the damaged record alone: reading continues
 with the next whole record, and the damaged bytes are kept in a file of their own, for a person to look at.
 The database then has a hole in the session's ledger, which readers treat as a gap.
 
-Nothing here knows why batches wait, or when they go. Disk access comes in as a `Disk`.
+The bound in bytes is that of all journals together, and what waits comes first: kept records leave.
+Nothing here knows why batches wait. Disk access comes in as a `Disk`.
 """
 
-import hashlib
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
-from types import GenericAlias
-from typing import Any, Final, Protocol, TypeAlias, cast
+from collections.abc import Callable, Iterable, Iterator
+from itertools import dropwhile
+from typing import Final, cast
 
-import msgspec
 import trio
-import zstandard
 from attrs import define, field
 
-from collector.errors import CollectorError
-from collector.facts import Fact, FrameCounts, NoteKind, ReceivedFrame, StreamNote
 from collector.observe import SpoolStatus, get_logger
-from collector.storage import KINDS, Batch, SessionEnding, SessionOpening, opening_of
+from collector.spool._disk import (
+    DAMAGED_SUFFIX,
+    REFUSED_SUFFIX,
+    SUFFIX,
+    Disk,
+    SpoolFailed,
+    SpoolFile,
+    SpoolFull,
+    words_of,
+)
+from collector.spool._records import (
+    HEADER_BYTES,
+    DamagedRecord,
+    Record,
+    decode_record,
+    encode_record,
+    find_record,
+    is_cut_short,
+    payload_length,
+)
+from collector.storage import Batch, SessionEnding, SessionOpening
 from collector.wakeup import Wakeup
 
-SEGMENT_BYTES_MAX: Final = 16 * 2**20
-"""Some seconds of the busiest flow; a small spool has smaller ones."""
-MAGIC: Final = b"RLS3"
-_HEADER_BYTES: Final = 16
-_CHECKSUM_BYTES: Final = 8
+FILE_BYTES_MAX: Final = 16 * 2**20
+"""Some seconds of the busiest flow; a small spool has smaller files."""
 ADVANCE_S_MAX: Final = 5.0
-"""For taking one file away."""
-RECORD_BYTES_MAX: Final = 2**30
-LEVEL: Final = 1
-"""A spooled batch is compressed for the disk's sake, and only for a while."""
-SUFFIX: Final = ".spool"
-DAMAGED_SUFFIX: Final = ".damaged"
-
-_FACT_LISTS: Final[dict[str, Any]] = {kind.name: GenericAlias(list, kind.fact) for kind in KINDS}
+"""For taking files away."""
+LOOKED_AT_MAX: Final = 50
+"""Records that are looked at to find one that is like a refused one."""
 
 _log = get_logger("spool")
-
-Record: TypeAlias = SessionOpening | Batch | SessionEnding
-
-
-class SpoolFull(CollectorError):  # noqa: N818 - a state of the spool
-    """The spool holds as many bytes as it may."""
-
-
-class SpoolFailed(CollectorError):  # noqa: N818 - a state of the spool
-    """The disk did not do as it was told; the message is the system's."""
-
-
-class DamagedRecord(CollectorError):  # noqa: N818 - names the thing
-    """What lies in a spool file is not what was written."""
-
-
-class Disk(Protocol):
-    """The files of one folder. Every method may raise OSError."""
-
-    async def write(self, name: str, offset: int, data: bytes) -> None:
-        """
-        Put bytes at an offset, making the file where there is none; they are on the disk when it returns.
-
-        Not interrupted by a cancellation once begun. After an OSError the file is as long as `offset`, where
-        the disk allows that.
-        """
-        ...
-
-    async def read(self, name: str, offset: int, size: int) -> bytes:
-        """Up to `size` bytes from an offset."""
-        ...
-
-    async def remove(self, name: str) -> None:
-        """Remove a file."""
-        ...
-
-    async def rename(self, name: str, new_name: str) -> None:
-        """Give a file another name."""
-        ...
-
-    async def sizes(self) -> dict[str, int]:
-        """All files and their lengths in bytes."""
-        ...
-
-
-# ---------------------------------------------------------------- records, without I/O
-
-
-def encode_record(record: Record) -> bytes:
-    """A record as it lies in a file: magic, length, checksum, payload."""
-    match record:
-        case SessionOpening():
-            content: tuple[Any, ...] = ("opening", record)
-        case SessionEnding():
-            content = ("ending", record)
-        case Batch():
-            facts = {kind.name: rows for kind, rows in record.rows.items()}
-            place = (record.number, record.next_frame)
-            content = ("batch", *place, record.counts, record.frames, record.notes, facts)
-    payload = zstandard.ZstdCompressor(level=LEVEL).compress(msgspec.msgpack.encode(content))
-    return MAGIC + len(payload).to_bytes(4, "big") + _checksum(payload) + payload
-
-
-def payload_length(header: bytes) -> int:
-    """How many bytes follow a header. Raises DamagedRecord."""
-    length = int.from_bytes(header[4:8], "big")
-    if len(header) < _HEADER_BYTES or header[:4] != MAGIC or length > RECORD_BYTES_MAX:
-        raise DamagedRecord("no record begins here")
-    return length
-
-
-def decode_record(header: bytes, payload: bytes) -> Record:
-    """The record that a header and its payload hold. Raises DamagedRecord."""
-    if not _is_whole(header, payload):
-        raise DamagedRecord("a record is not what was written")
-    try:
-        content = zstandard.ZstdDecompressor().decompress(payload, max_output_size=RECORD_BYTES_MAX)
-        kind, *rest = msgspec.msgpack.decode(content, type=list[msgspec.Raw])
-        match msgspec.msgpack.decode(kind):
-            case "opening":
-                return msgspec.msgpack.decode(rest[0], type=SessionOpening)
-            case "ending":
-                return msgspec.msgpack.decode(rest[0], type=SessionEnding)
-            case _:
-                return _decode_batch(rest)
-    except (zstandard.ZstdError, msgspec.MsgspecError, ValueError, LookupError) as error:
-        # Whole, but of another version of this program.
-        raise DamagedRecord(f"a record can't be decoded: {error}") from error
-
-
-def _decode_batch(rest: Sequence[msgspec.Raw]) -> Batch:
-    number, next_frame, counts, frames, notes, grouped = rest
-    facts: list[Fact] = []
-    for name, group in msgspec.msgpack.decode(grouped, type=dict[str, msgspec.Raw]).items():
-        facts += msgspec.msgpack.decode(group, type=_FACT_LISTS[name])
-    return Batch(
-        msgspec.msgpack.decode(number, type=int),
-        msgspec.msgpack.decode(frames, type=list[ReceivedFrame]),
-        facts,
-        msgspec.msgpack.decode(counts, type=FrameCounts),
-        msgspec.msgpack.decode(next_frame, type=int),
-        notes=msgspec.msgpack.decode(notes, type=list[StreamNote]),
-    )
-
-
-def _is_whole(header: bytes, payload: bytes) -> bool:
-    """Whether these are all bytes of a record. Raises DamagedRecord when no record begins with the header."""
-    return len(payload) == payload_length(header) and _checksum(payload) == header[8:_HEADER_BYTES]
-
-
-def _is_cut_short(rest: bytes) -> bool:
-    """Whether the end of a file is the beginning of a record, or nothing but space for one."""
-    if not rest.startswith(MAGIC):
-        return MAGIC.startswith(rest) or not any(rest)
-    is_only_one = MAGIC not in rest[len(MAGIC) :]
-    return is_only_one and (
-        len(rest) < _HEADER_BYTES or not _is_whole(rest[:_HEADER_BYTES], rest[_HEADER_BYTES:])
-    )
-
-
-def find_record(data: bytes, start: int = 0) -> tuple[int, Record] | None:
-    """The first whole record at or after a place: its offset, and the record. None without any."""
-    at = data.find(MAGIC, start)
-    while at >= 0:
-        header = data[at : at + _HEADER_BYTES]
-        with suppress(DamagedRecord):
-            payload = data[at + _HEADER_BYTES : at + _HEADER_BYTES + payload_length(header)]
-            return at, decode_record(header, payload)
-        at = data.find(MAGIC, at + 1)
-    return None
-
-
-def _opening_in(record: Record) -> SessionOpening | None:
-    """The opening that a record is, or that a session's first batch holds."""
-    match record:
-        case SessionOpening():
-            return record
-        case Batch(notes=[StreamNote(kind=NoteKind.OPENING) as note, *_]):
-            with suppress(ValueError, msgspec.MsgspecError):
-                return opening_of(note)
-        case _:
-            pass
-    return None
-
-
-def _checksum(payload: bytes) -> bytes:
-    return hashlib.sha256(payload).digest()[:_CHECKSUM_BYTES]
-
-
-# ---------------------------------------------------------------- journals
-
-
-@define
-class _Segment:
-    name: str
-    size: int
 
 
 @define(eq=False)
 class Spool:
-    """The spool of one process: the bound over all journals, and what an earlier process has left."""
+    """
+    The spool of one process: the bound over all journals.
+
+    `rewrite_window_s` is how long records stay after they were written to the database; 0: not at all.
+    """
 
     disk: Disk
     bytes_max: int
     status: SpoolStatus
+    rewrite_window_s: float = 0.0
     room: Wakeup = field(factory=Wakeup, init=False)
     """Notified whenever there may be room again."""
+    _journals: set["Journal"] = field(factory=set["Journal"], init=False)
 
     def __attrs_post_init__(self) -> None:
         self.status.bytes_max = self.bytes_max
 
     @property
-    def segment_bytes_max(self) -> int:
-        """How long a segment may get: space comes back in pieces of this size."""
-        return min(SEGMENT_BYTES_MAX, self.bytes_max // 16)
+    def file_bytes_max(self) -> int:
+        """How long a file may get: space comes back in pieces of this size."""
+        return min(FILE_BYTES_MAX, self.bytes_max // 16)
 
     def journal(self, opening: SessionOpening) -> "Journal":
-        """A journal for a session of this process, without a file until something waits."""
+        """A journal for a session of this process, without a file until there is a record."""
         return Journal(self, opening)
-
-    async def leftovers(self) -> list["Journal"]:
-        """Journals that an earlier process has left. Files of which nothing can be read are put aside."""
-        names: dict[str, list[str]] = {}
-        sizes = await self.disk.sizes()
-        for name in sorted(sizes):
-            if name.endswith(SUFFIX):
-                names.setdefault(name.split(".", 1)[0], []).append(name)
-            elif name.endswith(DAMAGED_SUFFIX):
-                self.status.damaged_files += 1
-        journals: list[Journal] = []
-        for segments in names.values():
-            self.count(sum(sizes[name] for name in segments), sessions=1)
-            journal = await Journal.of_files(self, [_Segment(name, sizes[name]) for name in segments])
-            if journal is not None:
-                journals.append(journal)
-        return journals
 
     def forget_failure(self) -> None:
         """The database takes what comes: unless something waits here, what the disk last said is past."""
         if not self.status.bytes:
             self.status.failure = ""
 
-    def check_room(self, size: int) -> None:
-        """Raises SpoolFull when so many bytes more would be too many."""
-        if self.status.bytes + size > self.bytes_max:
-            self.status.is_full = True
-            raise SpoolFull(f"the spool holds its {self.bytes_max // 2**20} MB (RL_SPOOL_MAX_MB)")
-
-    def count(self, size: int, sessions: int = 0) -> None:
-        """Note bytes and sessions that were added, or with a minus sign those that are gone."""
-        self.status.bytes += size
-        self.status.sessions += sessions
-        if size < 0:
+    def note_files(self, journal: "Journal") -> None:
+        """A journal has other files, or another reading place: count what waits and what is kept."""
+        if journal.file_bytes:
+            self._journals.add(journal)
+        else:
+            self._journals.discard(journal)
+        waiting = [each.waiting_bytes for each in self._journals]
+        held = sum(each.file_bytes for each in self._journals)
+        has_room = held < self.status.bytes + self.status.kept_bytes
+        self.status.bytes = sum(waiting)
+        self.status.kept_bytes = held - self.status.bytes
+        self.status.sessions = sum(map(bool, waiting))
+        self.status.records = sum(each.waiting_records for each in self._journals)
+        if has_room:
             self.status.is_full = False
             self.room.notify()
+
+    async def make_room(self, size: int) -> bool:
+        """Let the oldest kept records go until so many bytes more fit. False where they never will."""
+        while self.status.bytes + self.status.kept_bytes + size > self.bytes_max:
+            candidates = [journal for journal in self._journals if journal.has_file_to_spare]
+            if not candidates:
+                return False
+            oldest = min(candidates, key=lambda journal: cast("float", journal.kept_until_s))
+            await oldest.remove_kept_file()
+        return True
 
 
 @define(eq=False)
 class Journal:
     """
-    The records of one session that wait, in order. One task appends, one reads.
+    The records of one session, in order: those that are kept, and then those that wait. One task appends, one
+    reads.
 
-    `opening` tells whose they are. `torn_bytes` is what was cut short at its end. What waits is counted of
-    what this process has appended; nobody knows how many records an earlier one has left.
+    `opening` says which session it is. `torn_bytes` is what was cut short at its end. Frames and records are
+    counted that this process has appended or read; nobody knows how many an earlier one has left.
     """
 
     spool: Spool
     opening: SessionOpening
     torn_bytes: int = 0
     is_damaged: bool = False
-    waiting_frames: int = 0
-    waiting_records: int = 0
-    _segments: deque[_Segment] = field(factory=deque[_Segment])
-    _segments_made: int = 0
+    _files: deque[SpoolFile] = field(factory=deque[SpoolFile])
+    _files_made: int = 0
+    _reading: SpoolFile | None = None
+    """The file that is read; None while nothing waits. Those before it hold kept records alone."""
     _read_at: int = 0
-    _head: Record | None = None
-    # A segment must not go while a record is on its way into it: who appends and who reads take turns.
+    _frames_read: int = 0
+    _records_read: int = 0
+    _head: Batch | SessionEnding | None = None
+    _last_confirmed: int = 0
+    _last_kept: int | None = None
+    # A file must not go while a record is being written into it: who appends and who reads take turns.
     _turns: trio.Lock = field(factory=trio.Lock)
 
     @classmethod
-    async def of_files(cls, spool: Spool, segments: list[_Segment]) -> "Journal | None":
-        """The journal that files of an earlier process hold; None when not even their opening can be read."""
-        journal = cls(spool, cast("SessionOpening", None))
-        journal._segments.extend(segments)
-        data = b""
-        for segment in segments:
-            data = await journal._read_rest(segment, 0)
-            found = find_record(data)
-            opening = _opening_in(found[1]) if found is not None else None
-            if opening is not None:
-                journal.opening = opening
-                return journal
-        if len(segments) == 1 and _is_cut_short(data):
-            # A kill before the first record was whole: there is nothing in it.
-            await journal.discard()
-        else:
-            await journal._put_files_aside()
-        return None
+    def reopened(cls, spool: Spool, opening: SessionOpening, files: Iterable[SpoolFile]) -> "Journal":
+        """The journal that files of an earlier process hold: all of it waits."""
+        journal = cls(spool, opening)
+        journal._files.extend(files)
+        journal._read_from(journal._files[0], 0)
+        return journal
+
+    # What there is.
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing waits."""
-        return not self._segments
+        return self._reading is None
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.size for file in self._files)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that are to be read."""
+        return sum(file.size for file in self._unread()) - self._read_at
+
+    @property
+    def waiting_frames(self) -> int:
+        """Frames that wait, as far as this process has counted them."""
+        return max(0, sum(file.frames for file in self._unread()) - self._frames_read)
+
+    @property
+    def waiting_records(self) -> int:
+        """Records that wait, as far as this process has counted them."""
+        return max(0, sum(file.records for file in self._unread()) - self._records_read)
+
+    @property
+    def kept_until_s(self) -> float | None:
+        """Until when its oldest file is kept for the rewrite window; None where all that it has waits."""
+        if not self._files or self._files[0] is self._reading:
+            return None
+        return self._files[0].confirmed_s + self.spool.rewrite_window_s
+
+    @property
+    def last_kept_until_s(self) -> float | None:
+        """Until when its newest record is kept; None where it holds none, or some that wait."""
+        if not self._files or self._reading is not None:
+            return None
+        return self._files[-1].confirmed_s + self.spool.rewrite_window_s
+
+    @property
+    def has_file_to_spare(self) -> bool:
+        """Whether its oldest file holds kept records alone, and nothing is being written into it."""
+        return self.kept_until_s is not None and (len(self._files) > 1 or not self._turns.locked())
+
+    def _unread(self) -> Iterator[SpoolFile]:
+        if self._reading is None:
+            return iter(())
+        return dropwhile(lambda file: file is not self._reading, self._files)
+
+    # Putting records in.
 
     async def append(self, record: Batch | SessionEnding) -> None:
         """
-        Put a record behind the others; it is on the disk when this returns.
+        Put a record at the end, to wait; it is on the disk when this returns.
 
         Raises SpoolFull and SpoolFailed, and has appended nothing then. Cancelled, it has appended the record
         or nothing: who is cancelled in it was cancelled before anything was written.
         """
         async with self._turns:
-            await self._append(record)
+            data, file = self._place(record)
+            if not await self.spool.make_room(len(data)):
+                self.spool.status.is_full = True
+                raise SpoolFull(f"the spool holds its {self.spool.bytes_max // 2**20} MB (RL_SPOOL_MAX_MB)")
+            try:
+                await self.spool.disk.write(file.name, file.size, data)
+            except OSError as error:
+                self.spool.status.failure = words_of(error)
+                raise SpoolFailed(f"the spool can't be written: {words_of(error)}") from error
+            self.spool.status.failure = ""
+            self.spool.status.is_full = False
+            if self._reading is None:
+                self._read_from(file, file.size)
+            self._add(record, file, len(data))
 
-    async def _append(self, record: Batch | SessionEnding) -> None:
+    async def keep(self, record: Batch | SessionEnding) -> None:
+        """
+        Keep a record for the rewrite window that does not have to wait: it is written right after this.
+
+        A disk that does not take it costs no frame, so that is noted and nothing else. Only while nothing
+        waits. A batch that is kept already is not kept twice.
+        """
+        number = record.number if isinstance(record, Batch) else None
+        if not self.spool.rewrite_window_s or (number is not None and number == self._last_kept):
+            return
+        async with self._turns:
+            assert self._reading is None, "what waits comes before it"
+            data, file = self._place(record)
+            status = self.spool.status
+            status.keep_failure = "" if await self.spool.make_room(len(data)) else "the spool is full"
+            try:
+                if not status.keep_failure:
+                    await self.spool.disk.write(file.name, file.size, data, is_durable=False)
+            except OSError as error:
+                status.keep_failure = words_of(error)
+            if not status.keep_failure:
+                file.confirmed_s = trio.current_time()
+                self._add(record, file, len(data))
+            self._last_kept = number
+
+    async def confirm(self, batch: Batch) -> None:
+        """A batch that did not wait is in the database: if it was kept, it stays for the rewrite window."""
+        async with self._turns:
+            self._last_confirmed = batch.number
+            if self._files:
+                self._files[-1].confirmed_s = trio.current_time()
+            with trio.move_on_after(ADVANCE_S_MAX, shield=True):
+                await self._remove_expired()
+
+    def _place(self, record: Batch | SessionEnding) -> tuple[bytes, SpoolFile]:
+        """The bytes to write, and the file to write them to, which may be a new one."""
         data = encode_record(record)
-        segment = self._segments[-1] if self._segments else None
-        if segment is None or segment.size + len(data) > self.spool.segment_bytes_max:
+        now_s = trio.current_time()
+        file = self._files[-1] if self._files else None
+        is_old = file is not None and self.is_empty and now_s - file.begun_s >= self.spool.rewrite_window_s
+        if file is None or is_old or file.size + len(data) > self.spool.file_bytes_max:
             # Twice: without its opening nobody can tell whose the rest of a file is.
             data = encode_record(self.opening) * 2 + data
-            segment = _Segment(f"{self.opening.key}.{self._segments_made + 1:06d}{SUFFIX}", 0)
-        self.spool.check_room(len(data))
-        try:
-            await self.spool.disk.write(segment.name, segment.size, data)
-        except OSError as error:
-            self.spool.status.failure = _words(error)
-            raise SpoolFailed(f"the spool can't be written: {_words(error)}") from error
-        self.spool.status.failure = ""
-        self.spool.status.is_full = False
-        if not segment.size:
-            self._segments.append(segment)
-            self._segments_made += 1
-        segment.size += len(data)
-        self.spool.count(len(data), sessions=int(len(self._segments) == 1 and segment.size == len(data)))
-        self.waiting_records += 1
-        self.spool.status.records += 1
+            file = SpoolFile(f"{self.opening.key}.{self._files_made + 1:06d}{SUFFIX}", begun_s=now_s)
+        return data, file
+
+    def _add(self, record: Batch | SessionEnding, file: SpoolFile, size: int) -> None:
+        if not file.size:
+            self._files.append(file)
+            self._files_made += 1
+        file.size += size
+        file.records += 1
         if isinstance(record, Batch):
-            self.waiting_frames += len(record.frames)
+            file.frames += len(record.frames)
+            file.first_batch = file.first_batch or record.number
+        self.spool.note_files(self)
+
+    # Reading what waits.
 
     async def first(self) -> Batch | SessionEnding | None:
-        """The oldest record, which stays until `advance`; None when nothing can be read any more."""
+        """The oldest record that waits, which stays until `advance`; None when nothing waits any more."""
         async with self._turns:
-            return await self._first()
-
-    async def _first(self) -> Batch | SessionEnding | None:
-        while self._head is None or isinstance(self._head, SessionOpening):
-            self._head = await self._read_next()
-            if self._head is None:
-                return None
-        return self._head
+            while self._head is None and self._reading is not None:
+                record = await self._read_next(self._reading)
+                if record is None:
+                    self._leave_file(self._reading)
+                    await self._remove_expired()
+                elif not isinstance(record, SessionOpening):
+                    self._head = record
+            return self._head
 
     async def advance(self) -> None:
-        """The record that `first` gave is in the database: let go of it, and of segments that are done."""
+        """The record that `first` gave is in the database: from now on it is kept for the rewrite window."""
         async with self._turns:
-            # Whole or not at all: counts, segments and files would part.
+            # Whole or not at all: counts, places and files would part.
             with trio.move_on_after(ADVANCE_S_MAX, shield=True):
                 await self._advance()
 
-    async def _advance(self) -> None:
-        if isinstance(self._head, Batch):
-            self.waiting_frames = max(0, self.waiting_frames - len(self._head.frames))
-        self._head = None
-        self.spool.status.drained_records += 1
-        if self.waiting_records:
-            self.waiting_records -= 1
-            self.spool.status.records -= 1
-        segment = self._segments[0]
-        if self._read_at >= segment.size:
-            await self._remove_first()
+    async def set_aside(self, reason: str) -> None:
+        """
+        The record that `first` gave is refused while others are accepted: keep it in a file of its own, with
+        the reason beside it, and continue with the next one. Raises SpoolFailed.
+        """
+        async with self._turns:
+            assert isinstance(self._head, Batch)
+            name = f"{self.opening.key}.batch-{self._head.number:06d}{REFUSED_SUFFIX}"
+            data = encode_record(self.opening) * 2 + encode_record(self._head)
+            try:
+                await self.spool.disk.write(name, 0, data)
+                await self.spool.disk.write(f"{name}.txt", 0, f"{reason}\n".encode())
+            except OSError as error:
+                raise SpoolFailed(f"a refused batch can't be set aside: {words_of(error)}") from error
+            self.spool.status.refused_batches += 1
+            _log.error("batch_set_aside", file=name, batch=self._head.number, reason=reason)
+            with trio.move_on_after(ADVANCE_S_MAX, shield=True):
+                await self._advance()
+
+    async def find_later(self, is_like: Callable[[Batch], bool]) -> Batch | None:
+        """A batch that waits after the one that `first` gave; the first for which `is_like` holds, if any."""
+        async with self._turns:
+            looked_at = 0
+            at = self._read_at
+            for file in list(self._unread()):
+                while at < file.size and looked_at < LOOKED_AT_MAX:
+                    try:
+                        record, at = await self._read_record(file, at)
+                    except DamagedRecord:
+                        break
+                    looked_at += 1
+                    if isinstance(record, Batch) and is_like(record):
+                        return record
+                at = 0
+            return None
+
+    async def resume_after(self, last_batch: int) -> int:
+        """
+        The database holds the session's batches up to this number: have those that it has lost read again.
+
+        Returns how many of the lost ones are not here any more.
+        """
+        async with self._turns:
+            if last_batch >= self._last_confirmed:
+                return 0
+            lost = self._last_confirmed - last_batch
+            self._last_confirmed = last_batch
+            start: SpoolFile | None = None
+            for file in self._files:
+                if file.first_batch is not None and (start is None or file.first_batch <= last_batch + 1):
+                    start = file
+            if start is None or start.first_batch is None:
+                return lost
+            self._read_from(start, 0)
+            return min(lost, max(0, start.first_batch - last_batch - 1))
 
     async def discard(self) -> None:
         """Let go of all files: everything that can be had of them is in the database."""
-        while self._segments:
-            await self._remove_first()
+        self._reading, self._head, self._read_at = None, None, 0
+        while self._files:
+            await self.remove_kept_file()
 
-    async def _read_next(self) -> Record | None:
-        """The next record, past segments that are read to their end; None behind the last one."""
-        while self._segments:
-            segment = self._segments[0]
-            if self._read_at < segment.size:
-                record = await self._read_record(segment)
-                if record is not None:
-                    return record
-            await self._remove_first()
-        return None
-
-    async def _read_record(self, segment: _Segment) -> Record | None:
-        """The record at the reading place, or the next whole one; None where the file has no further one."""
-        header = await self._read(segment, self._read_at, _HEADER_BYTES)
+    async def remove_kept_file(self) -> None:
+        """Remove the oldest file, which holds kept records alone."""
+        file = self._files.popleft()
+        assert file is not self._reading
+        self.spool.note_files(self)
         try:
-            length = payload_length(header)
-            payload = await self._read(segment, self._read_at + _HEADER_BYTES, length)
-            record = decode_record(header, payload)
+            await self.spool.disk.remove(file.name)
+        except OSError as error:
+            # It would come again at the next start, and the ledger would know every batch of it.
+            _log.warning("a spool file could not be removed", file=file.name, reason=words_of(error))
+
+    async def _advance(self) -> None:
+        assert self._reading is not None
+        file, record = self._reading, self._head
+        self._head = None
+        self._records_read += 1
+        file.records = max(file.records, self._records_read)
+        if isinstance(record, Batch):
+            self._frames_read += len(record.frames)
+            file.frames = max(file.frames, self._frames_read)
+            file.first_batch = file.first_batch or record.number
+            self._last_confirmed = max(self._last_confirmed, record.number)
+        self.spool.status.drained_records += 1
+        file.confirmed_s = trio.current_time()
+        if self._read_at >= file.size:
+            self._leave_file(file)
+        self.spool.note_files(self)
+        await self._remove_expired()
+
+    def _read_from(self, file: SpoolFile, at: int) -> None:
+        """Set the reading place: at the start of a file, or at its end before something is added to it."""
+        self._head = None
+        self._reading, self._read_at = file, at
+        self._frames_read, self._records_read = (file.frames, file.records) if at else (0, 0)
+        self.spool.note_files(self)
+
+    def _leave_file(self, file: SpoolFile) -> None:
+        """A file is read to its end: continue with the next one, if any."""
+        file.confirmed_s = trio.current_time()
+        self._read_at = self._frames_read = self._records_read = 0
+        after = list(self._unread())[1:]
+        self._reading = after[0] if after else None
+        self.spool.note_files(self)
+
+    async def _remove_expired(self) -> None:
+        now_s = trio.current_time()
+        while (until_s := self.kept_until_s) is not None and until_s <= now_s:
+            await self.remove_kept_file()
+
+    async def _read_next(self, file: SpoolFile) -> Record | None:
+        """The record at the reading place, or the next whole one; None where the file has no further one."""
+        if self._read_at >= file.size:
+            return None
+        try:
+            record, self._read_at = await self._read_record(file, self._read_at)
         except DamagedRecord:
-            return await self._skip_damage(segment)
-        self._read_at += _HEADER_BYTES + length
+            return await self._skip_damage(file)
         return record
 
-    async def _skip_damage(self, segment: _Segment) -> Record | None:
-        """Go on with the next whole record of the file, if any. What can't be read is torn or damaged."""
-        rest = await self._read_rest(segment, self._read_at)
+    async def _skip_damage(self, file: SpoolFile) -> Record | None:
+        """Continue with the next whole record of the file, if any. What can't be read is torn or damaged."""
+        rest = await self._read_rest(file, self._read_at)
         found = find_record(rest)
-        if found is None and len(self._segments) == 1 and _is_cut_short(rest):
+        if found is None and file is self._files[-1] and is_cut_short(rest):
             self.torn_bytes = len(rest)
             self.spool.status.torn_records += 1
-            _log.warning("spool_record_torn", file=segment.name, bytes=len(rest))
-            self._read_at = segment.size
+            _log.warning("spool_record_torn", file=file.name, bytes=len(rest))
+            self._read_at = file.size
             return None
         damaged = rest if found is None else rest[: found[0]]
-        await self._keep_damaged(segment, damaged)
+        await self._keep_damaged(file, damaged)
         self._read_at += len(damaged)
-        return None if found is None else await self._read_record(segment)
+        return None if found is None else await self._read_next(file)
 
-    async def _keep_damaged(self, segment: _Segment, data: bytes) -> None:
+    async def _keep_damaged(self, file: SpoolFile, data: bytes) -> None:
         """Keep bytes that can't be read in a file of their own, if the disk has room."""
         self.is_damaged = True
         self.spool.status.damaged_files += 1
-        name = f"{segment.name.removesuffix(SUFFIX)}.{self._read_at}{DAMAGED_SUFFIX}"
-        _log.error(
-            "spool_record_damaged", file=segment.name, byte=self._read_at, bytes=len(data), kept_in=name
-        )
+        name = f"{file.name.removesuffix(SUFFIX)}.{self._read_at}{DAMAGED_SUFFIX}"
+        _log.error("spool_record_damaged", file=file.name, byte=self._read_at, bytes=len(data), kept_in=name)
         try:
             await self.spool.disk.write(name, 0, data)
         except OSError as error:
-            _log.error("damaged_record_not_kept", file=name, reason=_words(error))
+            _log.error("damaged_record_not_kept", file=name, reason=words_of(error))
 
-    async def _read_rest(self, segment: _Segment, start: int) -> bytes:
-        return await self._read(segment, start, segment.size - start)
+    async def _read_record(self, file: SpoolFile, at: int) -> tuple[Record, int]:
+        """The record at a place, and the place after it. Raises DamagedRecord."""
+        header = await self._read(file, at, HEADER_BYTES)
+        length = payload_length(header)
+        payload = await self._read(file, at + HEADER_BYTES, length)
+        return decode_record(header, payload), at + HEADER_BYTES + length
 
-    async def _read(self, segment: _Segment, start: int, size: int) -> bytes:
+    async def _read_rest(self, file: SpoolFile, start: int) -> bytes:
+        return await self._read(file, start, file.size - start)
+
+    async def _read(self, file: SpoolFile, start: int, size: int) -> bytes:
         try:
-            return await self.spool.disk.read(segment.name, start, size)
+            return await self.spool.disk.read(file.name, start, size)
         except OSError as error:
-            self.spool.status.failure = _words(error)
-            raise SpoolFailed(f"the spool can't be read: {_words(error)}") from error
-
-    async def _put_files_aside(self) -> None:
-        """Nothing of the files can be read: they keep their content under another name."""
-        while self._segments:
-            segment = self._segments.popleft()
-            new_name = segment.name.removesuffix(SUFFIX) + DAMAGED_SUFFIX
-            await self.spool.disk.rename(segment.name, new_name)
-            self.spool.count(-segment.size, sessions=-int(not self._segments))
-            self.spool.status.damaged_files += 1
-            _log.error("spool_file_damaged", kept_in=new_name)
-
-    async def _remove_first(self) -> None:
-        segment = self._segments.popleft()
-        self._read_at = 0
-        if not self._segments:
-            # After damage nobody knows how many frames and records it had.
-            self.spool.status.records -= self.waiting_records
-            self.waiting_records = self.waiting_frames = 0
-        try:
-            await self.spool.disk.remove(segment.name)
-        except OSError as error:
-            # It would come again at the next start, and the ledger would know every batch of it.
-            _log.warning("a spool file could not be removed", file=segment.name, reason=_words(error))
-        self.spool.count(-segment.size, sessions=-int(not self._segments))
-
-
-def _words(error: OSError) -> str:
-    return error.strerror or str(error)
+            self.spool.status.failure = words_of(error)
+            raise SpoolFailed(f"the spool can't be read: {words_of(error)}") from error

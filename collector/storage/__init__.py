@@ -23,7 +23,7 @@ from collector.storage._kinds import (
     RowKind,
     Values,
 )
-from collector.storage._session_store import OpenStore, SessionLink, SessionStore
+from collector.storage._session_store import Held, OpenStore, SessionLink, SessionStore
 from collector.storage._session_summary import COUNTED_KINDS, Audits, Coverage, LedgerTotals, SessionSummary
 from collector.storage._stream_notes import ending_note, fold_of, opening_note, opening_of
 
@@ -41,6 +41,7 @@ __all__ = [
     "Batch",
     "ColumnType",
     "Coverage",
+    "Held",
     "LedgerTotals",
     "MarketIds",
     "OpenStore",

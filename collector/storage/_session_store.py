@@ -4,18 +4,34 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from attrs import frozen
+
 from collector.storage._batch import Batch, SessionEnding, SessionOpening
+
+
+@frozen
+class Held:
+    """What a store holds of a session when a connection begins. `last_batch` is 0 without any batch."""
+
+    session_id: int
+    last_batch: int
+    database: str
+    """Which database it is, for a person: its key, and what is readable of its server."""
 
 
 class SessionLink(Protocol):
     """One connection to a session's store. Every call may be repeated, also after it took effect in part."""
 
-    async def begin(self) -> int:
-        """Make the session's row, or find it, and return the session's number."""
+    async def begin(self) -> Held:
+        """Make the session's row, or find it. Say what is there of the session."""
         ...
 
     async def write(self, batch: Batch) -> None:
         """Store a batch, whole or not at all. Batches come in order."""
+        ...
+
+    async def try_out(self, batch: Batch) -> None:
+        """Do what `write` does, with the same errors, and take it back."""
         ...
 
     async def end(self, ending: SessionEnding) -> None:

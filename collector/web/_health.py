@@ -230,6 +230,10 @@ def _assess_spool(state: RecorderState) -> Component:
         whys.append(f"{spool.bytes / 1e6:.1f} MB of {sessions} wait for the database")
     if spool.damaged_files:
         whys.append(f"{spool.damaged_files} damaged files were kept: see the log for which")
+    if spool.refused_batches:
+        whys.append(f"{spool.refused_batches} batches are refused and were set aside: see the log for which")
+    if spool.keep_failure:
+        whys.append(f"written batches are not kept for the rewrite window: {spool.keep_failure}")
     if whys:
         return Component("spool", "degraded", "; ".join(whys), spool.since_us)
     return Component("spool", "ok", "empty", spool.since_us)

@@ -51,6 +51,14 @@ class StateCollector(Collector):
         yield _counter("rows_written", "Rows that are in the database.", state.rows_written)
         yield _counter("reconnections", "Connections made again.", count_reconnections(state))
         yield _counter("store_write_failures", "Writes that had to be repeated.", state.store.write_failures)
+        yield _counter(
+            "store_repeated_batches",
+            "Batches written again after the database had lost some.",
+            state.store.repeated_batches,
+        )
+        yield _counter(
+            "store_losses", "Times that the database lost batches permanently.", state.store.losses
+        )
         yield _counter("live_messages_dropped", "Messages that slow clients missed.", self.hub.dropped)
         yield _gauge("live_clients", "Clients of the live stream.", self.hub.clients)
         yield _gauge("start_time_seconds", "When the recorder started.", state.started_us / 1e6)
@@ -98,11 +106,13 @@ class StateCollector(Collector):
         spool = self.state.spool
         yield _gauge("spool_bytes", "What waits on disk for the database.", spool.bytes)
         yield _gauge("spool_bytes_max", "How much may wait on disk.", spool.bytes_max)
+        yield _gauge("spool_kept_bytes", "What is written and kept for the rewrite window.", spool.kept_bytes)
         yield _gauge(
             "spool_records", "Records of this process that wait on disk for the database.", spool.records
         )
         yield _gauge("spool_full", "1 while the disk takes nothing more.", float(spool.is_full))
         yield _gauge("spool_damaged_files", "Spool files that can't be read.", spool.damaged_files)
+        yield _gauge("spool_refused_batches", "Batches that were set aside.", spool.refused_batches)
         yield _counter("spool_torn_records", "Records that were cut off by a crash.", spool.torn_records)
         yield _counter(
             "spool_drained_records", "Records that went on into the database.", spool.drained_records

@@ -81,6 +81,12 @@ CAUSES: Final[dict[Cause, Words]] = {
     Cause.UNFOLLOWED: Words("the market is not followed any more", "Nothing: it was taken out on request."),
     Cause.SESSION_ENDED: Words("the connection is closed", _GAP_ADVICE),
     Cause.NOT_RECORDED_YET: Words("nothing is recorded after the newest message", "Nothing."),
+    Cause.STORE_LOST: Words(
+        "the database has lost, or refuses, batches that can't be written to it again",
+        _GAP_ADVICE
+        + "Find out whether a backup was restored or a replica took over. A larger RL_REWRITE_WINDOW"
+        " keeps written batches for longer.",
+    ),
     Cause.LEDGER_HOLE: Words(
         "the database has lost batches that it had confirmed",
         "Find out whether a backup was restored or a replica took over. Books are exact again from their next"
@@ -179,6 +185,16 @@ SPOOL_WAITS: Final = Words(
 SPOOL_DAMAGED: Final = Words(
     "Damaged records of the spool were left out",
     "Keep the files in RL_SPOOL_DIR that the log names, and run `collector verify` to see what is missing.",
+)
+SPOOL_REFUSED: Final = Words(
+    "Batches that the database refuses were set aside",
+    "Read the reason in the .txt file beside each .refused file in RL_SPOOL_DIR. When it is mended, let the"
+    " file's name end in .spool: the next start writes it. Until then the recording has a hole there.",
+)
+SPOOL_KEEPS_NOTHING: Final = Words(
+    "Written batches are not kept for the rewrite window",
+    "Make room on the disk of RL_SPOOL_DIR, or raise RL_SPOOL_MAX_MB. Until then a database that loses its"
+    " newest seconds makes a hole in the recording.",
 )
 PARTITIONS: Final = Words(
     "Partitions of the coming days are missing",

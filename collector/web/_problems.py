@@ -115,7 +115,7 @@ def _component_problems(state: RecorderState, component: Component) -> list[Prob
 
 def _waits_for_database(state: RecorderState) -> bool:
     spool = state.spool
-    is_troubled = spool.failure or spool.damaged_files
+    is_troubled = spool.failure or spool.damaged_files or spool.refused_batches
     return state.store.phase is StorePhase.AWAY and not is_troubled
 
 
@@ -152,7 +152,11 @@ def _spool(state: RecorderState, component: Component) -> tuple[str, Words, str]
         return "spool-disk", words, f"{detail}, and memory {_memory_left(state)}"
     if spool.bytes:
         return "spool", advice.SPOOL_WAITS, detail
-    return "spool-damaged", advice.SPOOL_DAMAGED, component.why
+    if spool.damaged_files:
+        return "spool-damaged", advice.SPOOL_DAMAGED, component.why
+    if spool.refused_batches:
+        return "spool-refused", advice.SPOOL_REFUSED, component.why
+    return "spool-keep", advice.SPOOL_KEEPS_NOTHING, component.why
 
 
 def _room(state: RecorderState) -> str:

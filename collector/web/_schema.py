@@ -175,29 +175,42 @@ class SpoolData(Struct, frozen=True):
     """
     What waits on disk for the database.
 
-    `bytes` and `sessions` wait now, `records` of this process; the others are counts.
+    `bytes` and `sessions` wait now, `records` of this process. `kept_bytes` are written, and kept for the
+    rewrite window. The others are counts.
 
-    `failure` is the disk's reason for not taking what it should take, and empty when it takes everything.
+    `failure` is the disk's reason for not taking what it should take, and empty when it takes everything;
+    `keep_failure` the same of what is kept.
     """
 
     bytes: int
     bytes_max: int
+    kept_bytes: int
     records: int
     sessions: int
     torn_records: int
     damaged_files: int
+    refused_batches: int
     drained_records: int
     is_full: bool
     failure: str
+    keep_failure: str
     since: IsoTime | None
 
 
 class DatabaseData(Struct, frozen=True):
-    """PostgreSQL, as the writers see it, and since when."""
+    """
+    PostgreSQL, as the writers see it, and since when.
+
+    `database` says which one it is. `repeated_batches` were written again after it had lost some, `losses`
+    counts how often that was not possible.
+    """
 
     phase: StorePhase
     reason: str
     since: IsoTime | None
+    database: str
+    repeated_batches: int
+    losses: int
 
 
 class FeedData(Struct, frozen=True):

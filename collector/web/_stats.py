@@ -174,13 +174,16 @@ def spool_data(spool: SpoolStatus) -> schema.SpoolData:
     return schema.SpoolData(
         bytes=spool.bytes,
         bytes_max=spool.bytes_max,
+        kept_bytes=spool.kept_bytes,
         records=spool.records,
         sessions=spool.sessions,
         torn_records=spool.torn_records,
         damaged_files=spool.damaged_files,
+        refused_batches=spool.refused_batches,
         drained_records=spool.drained_records,
         is_full=spool.is_full,
         failure=spool.failure,
+        keep_failure=spool.keep_failure,
         since=iso_utc(spool.since_us),
     )
 
@@ -242,7 +245,14 @@ def _newest(items: Sequence[_Item]) -> list[_Item]:
 
 def _database_data(state: RecorderState) -> schema.DatabaseData:
     store = state.store
-    return schema.DatabaseData(store.phase, store.reason, iso_utc(store.since_us))
+    return schema.DatabaseData(
+        store.phase,
+        store.reason,
+        iso_utc(store.since_us),
+        database=store.database,
+        repeated_batches=store.repeated_batches,
+        losses=store.losses,
+    )
 
 
 def _feeds_data(state: RecorderState) -> list[schema.FeedData]:

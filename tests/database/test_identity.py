@@ -126,6 +126,58 @@ async def test_no_row_is_written_under_a_number_of_something_else(
         assert newest[-3:] == [frame.text for frame in batches[2].frames]
 
 
+def lose_tail(url: str) -> None:
+    """A replica that took over without the last batch."""
+    execute(url, "DELETE FROM rl_write_ledger WHERE batch_number = 2")
+
+
+def become_another_database(url: str) -> None:
+    """A database with the same numbers, which is not the one that gave them."""
+    execute(url, "UPDATE rl_database SET database_key = gen_random_uuid()")
+
+
+@pytest.mark.parametrize("change", [lose_tail, become_another_database])
+async def test_a_batch_is_refused_where_the_ledger_is_not_as_the_recorder_left_it(
+    database_url: str, change: Callable[[str], None]
+) -> None:
+    """Also without a new connection: behind a pooler the server can change unnoticed."""
+    await prepare(database_url)
+    session = opening()
+    batches = batches_of(session)
+    store = store_of(database_url, session)
+    async with store.connect() as link:
+        assert (await link.begin()).last_batch == 0
+        await link.write(batches[0])
+        await link.write(batches[1])
+        change(database_url)
+        with pytest.raises(StoreChanged):
+            await link.write(batches[2])
+        held = await link.begin()
+        assert held.last_batch == (1 if change is lose_tail else 2)
+    assert rows(database_url, "SELECT max(batch_number) FROM rl_write_ledger") == [(held.last_batch,)]
+
+
+@pytest.mark.parametrize(
+    ("default", "used"), [("off", "on"), ("local", "on"), ("remote_apply", "remote_apply")]
+)
+async def test_a_confirmed_batch_is_on_the_servers_disk(database_url: str, default: str, used: str) -> None:
+    """A default that confirms earlier is not followed; a stronger one is kept."""
+    await prepare(database_url)
+    execute(
+        database_url,
+        "CREATE TABLE seen (mode text)",
+        "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$",
+        "CREATE CONSTRAINT TRIGGER see AFTER INSERT ON rl_write_ledger DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION see()",
+        f"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = {default}',"
+        " current_database()); END $$",
+    )
+    session = opening()
+    await write_again(store_of(database_url, session), batches_of(session)[0])
+    assert rows(database_url, "SELECT mode FROM seen") == [(used,)]
+
+
 def raw_frames_of(url: str, session: SessionOpening) -> list[str]:
     """The frames that are stored of a session, also after a hole in its ledger."""
     ((session_id,),) = rows(

@@ -35,9 +35,10 @@ from tests.recording.definition import (
 )
 from tests.recording.recordings import drop_before
 from tests.service.harness import query
+from tests.simulation.check import is_whole
 from tests.simulation.world import run_world
 
-SEEDS = (0, 1, 2, 3, 4, 107, 123)
+SEEDS = (0, 12, 20, 33, 34, 107, 123)
 INSTANTS = 20
 Spans = list[tuple[int, int | None, bool, str | None]]
 
@@ -51,7 +52,8 @@ def recordings() -> dict[int, list[Expected]]:
     made: dict[int, list[Expected]] = {}
     for seed in SEEDS:
         rng = random.Random(seed)
-        sessions = [each for each in run_world(seed).database.sessions.values() if each.batches]
+        # Of what the simulated database has lost nothing is known here; other batches are lost instead.
+        sessions = [each for each in run_world(seed).database.sessions.values() if is_whole(each)]
         made[seed] = [Expected(session, choose_losses(session, rng)) for session in sessions]
     return made
 

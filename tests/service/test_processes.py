@@ -142,7 +142,7 @@ def test_killed_while_spooling(tmp_path: Path, database_url: str, refusing_port:
     account = tmp_path / "account.ndjson"
     nowhere = f"postgresql://postgres@127.0.0.1:{refusing_port}/postgres"
     with steady_exchange(tmp_path, account) as (_, env_file):
-        environ = run_environ(env_file, database_url)
+        environ = {**run_environ(env_file, database_url), "RL_REWRITE_WINDOW": "0"}
         with program("run", environ={**environ, "DATABASE_URL": nowhere}) as collector:
             while sum(path.stat().st_size for path in tmp_path.glob("spool/*.spool")) < 50_000:
                 assert collector.process.poll() is None, "".join(collector.lines)

@@ -21,8 +21,8 @@ from collector.session import SessionContext, run_supervisor
 from collector.session import _session as scope
 from collector.session._backlog import BacklogFull
 from collector.session._session import FeedEnd, run_session
-from collector.spool import Spool
-from collector.spool._journal import Disk
+from collector.spool import Spool, find_leftovers
+from collector.spool._disk import Disk
 from collector.storage import Batch, SessionEnding
 from tests.frames import RECEIVED_US, snapshot_text, subscribed_texts
 from tests.schedule import run_seeded
@@ -149,7 +149,7 @@ class Bench:
 
 async def spooled_frames(disk: Disk) -> int:
     """Frames that another process would find in the one journal of a disk."""
-    (journal,) = await Spool(disk, 2**30, SpoolStatus()).leftovers()
+    (journal,) = await find_leftovers(Spool(disk, 2**30, SpoolStatus()))
     frames = 0
     while isinstance(record := await journal.first(), Batch):
         frames += len(record.frames)

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 from collector.clock import ClockStep
 from collector.facts import ConnectionEventFact, NoteKind, StreamNote
 from collector.observe import SpoolStatus
-from collector.spool import Spool
+from collector.spool import Spool, find_leftovers
 from collector.storage import Batch
 from tests.frames import snapshot_text, subscribed_texts
 from tests.session.test_session import Bench
@@ -21,7 +21,7 @@ async def recorded(bench: Bench) -> tuple[list[StreamNote], list[ConnectionEvent
     """The notes of the one session, and the rows about its connection."""
     notes: list[StreamNote] = []
     events: list[ConnectionEventFact] = []
-    (journal,) = await Spool(bench.context.spool.disk, 2**30, SpoolStatus()).leftovers()
+    (journal,) = await find_leftovers(Spool(bench.context.spool.disk, 2**30, SpoolStatus()))
     while isinstance(record := await journal.first(), Batch):
         notes += record.notes
         events += [fact for fact in record.facts if isinstance(fact, ConnectionEventFact)]

@@ -17,7 +17,7 @@ from attrs import define, field, frozen
 from collector.live import LiveHub
 from collector.observe import RecorderState, SessionStats
 from collector.session import SessionContext, Tickers, run_supervisor
-from collector.spool import Spool, run_recovery
+from collector.spool import Spool, find_leftovers, run_recovery
 from tests.simulation.exchange import Chances, Line, TwinExchange
 from tests.twins import MemoryDisk, TwinDatabase
 
@@ -30,6 +30,10 @@ RATE_PER_S: Final = 15.0
 MARKETS: Final = 4
 AUDIT_S: Final = 20.0
 PROBE_S: Final = 15.0
+WINDOW_S: Final = 20.0
+"""Seconds for which written batches are kept, to be written again."""
+REWIND_S_MAX: Final = 15.0
+"""A database that is set back by no more loses nothing permanently."""
 CHANGES_MAX: Final = 100
 """Of the markets to record, in one life of a process."""
 
@@ -74,12 +78,15 @@ class World:
     sample_rate: int = 1
     is_following: bool = False
     """Whether markets come and go."""
+    may_lose: bool = False
+    """Whether the database is also set back by more than is kept, or the disk may have no room."""
     last: Process | None = None
 
     def __attrs_post_init__(self) -> None:
         self.rng = random.Random(self.seed)
         self.sample_rate = self.rng.choice((1, 1, 1, 5))
         self.is_following = self.rng.random() < 0.5
+        self.may_lose = self.rng.random() < 0.3
         self.database = TwinDatabase(random.Random(self.rng.getrandbits(64)))
         self.exchange = TwinExchange(
             random.Random(self.rng.getrandbits(64)),
@@ -116,7 +123,7 @@ class World:
         context = SessionContext(
             open_transport=self.exchange.open_transport,
             open_store=lambda opening: self.database.open_store(opening, lambda: process.is_alive),
-            spool=Spool(self.disk, self.rng.choice((40_000, 400_000)), state.spool),
+            spool=Spool(self.disk, self._spool_bytes(), state.spool, WINDOW_S),
             state=state,
             hub=LiveHub(state),
             clock=self.clock,
@@ -136,10 +143,14 @@ class World:
         self.last = process
         return process
 
+    def _spool_bytes(self) -> int:
+        """A small one has no room for the rewrite window."""
+        return self.rng.choice((40_000, 400_000)) if self.may_lose else 40_000_000
+
     async def _run(self, process: Process, changes: trio.MemoryReceiveChannel[Tickers]) -> None:
         context = process.context
         with process.scope:
-            leftovers = await context.spool.leftovers()
+            leftovers = await find_leftovers(context.spool)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._be_ready, context.store_ready)
                 nursery.start_soon(
@@ -181,7 +192,9 @@ class World:
         """Let things go wrong, one after the other, each at an instant of the seed's choice."""
         rng = self.rng
         process = self.start(nursery)
-        acts = [self._storm_frames, self._storm_database, self._storm_disk, self._storm_clock]
+        acts = [self._storm_frames, self._storm_database, self._storm_clock, self._set_back, self._refuse]
+        if self.may_lose:
+            acts += [self._storm_disk, self._set_back_far]
         if self.is_following:
             acts.append(self._storm_markets)
         while trio.current_time() < STORM_S:
@@ -211,6 +224,26 @@ class World:
         self.database.call_s = self.rng.choice((0.002, 0.002, 0.1, 2.0, 7.0))
         self.note(f"database {self.database.is_away} {self.database.cut_share} {self.database.call_s}")
 
+    def _set_back(self) -> None:
+        """A replica takes over without the last seconds, or a server crashes that confirmed too early."""
+        seconds = self.rng.uniform(0, REWIND_S_MAX)
+        lost = self.database.lose_commits_since(trio.current_time() - seconds)
+        self.note(f"database set back by {seconds:.1f} s, {lost} commits")
+
+    def _set_back_far(self) -> None:
+        """A backup is restored, or the database is replaced by a new one."""
+        if self.rng.random() < 0.5:
+            self.database.become_empty()
+            self.note("database replaced by an empty one")
+        else:
+            lost = self.database.lose_commits_since(self.rng.uniform(0, trio.current_time()))
+            self.note(f"backup restored, {lost} commits lost")
+
+    def _refuse(self) -> None:
+        """A right or a table is missing, until the next time."""
+        self.database.is_refusing = not self.database.is_refusing
+        self.note(f"database refuses: {self.database.is_refusing}")
+
     def _storm_disk(self) -> None:
         self.disk.bytes_max = self.rng.choice((None, None, None, None, 0, 5_000))
         self.note(f"disk {self.disk.bytes_max}")
@@ -232,7 +265,7 @@ class World:
         """Nothing goes wrong any more."""
         self._follow(self.exchange.tickers)
         self.exchange.chances = Chances()
-        self.database.is_away = False
+        self.database.is_away = self.database.is_refusing = False
         self.database.cut_share = 0.0
         self.database.call_s = 0.002
         self.disk.bytes_max = None

@@ -14,9 +14,9 @@ from trio.testing import MockClock
 from collector.errors import StartError
 from collector.facts import FeedTracker, FrameCounts, ReceivedFrame
 from collector.observe import SpoolStatus
-from collector.spool import Journal, Spool, SpoolFailed, SpoolFull, open_folder
+from collector.spool import Journal, Spool, SpoolFailed, SpoolFull, find_leftovers, open_folder
 from collector.spool._folder import FolderDisk
-from collector.spool._journal import MAGIC, decode_record, encode_record
+from collector.spool._records import MAGIC, decode_record, encode_record
 from collector.storage import Batch, SessionEnding, opening_note
 from tests.frames import RECEIVED_US, snapshot_text
 from tests.twins import OPENING, MemoryDisk
@@ -78,7 +78,7 @@ async def test_next_process_finds_everything_in_order() -> None:
     await journal.append(ENDING)
 
     spool = spool_on(disk)
-    (found,) = await spool.leftovers()
+    (found,) = await find_leftovers(spool)
     assert found.opening == OPENING
     *read, ending = await read_all(found)
     assert [content(batch) for batch in read if isinstance(batch, Batch)] == [content(b) for b in batches(10)]
@@ -98,7 +98,7 @@ async def test_torn_last_record_is_skipped_and_counted() -> None:
     text = disk.files[name]
     for cut in range(whole, len(text)):
         spool = spool_on(MemoryDisk({name: text[:cut]}))
-        (found,) = await spool.leftovers()
+        (found,) = await find_leftovers(spool)
         assert len(await read_all(found)) == 3
         assert spool.status.torn_records == (0 if cut == whole else 1)
         assert found.torn_bytes == cut - whole
@@ -108,7 +108,7 @@ async def test_torn_last_record_is_skipped_and_counted() -> None:
 async def test_file_cut_within_its_opening_is_nothing() -> None:
     """A kill before anything was whole leaves nothing to recover, and nothing to stumble over."""
     disk = MemoryDisk({"x.000001.spool": encode_record(OPENING)[:20]})
-    assert await spool_on(disk).leftovers() == []
+    assert await find_leftovers(spool_on(disk)) == []
     assert disk.files == {}
 
 
@@ -124,7 +124,7 @@ async def test_file_of_another_version_is_put_aside(kind: str, records: int) -> 
     disk = MemoryDisk({"x.000001.spool": data * records})
     spool = spool_on(disk)
 
-    assert await spool.leftovers() == []
+    assert await find_leftovers(spool) == []
     assert disk.files == {"x.000001.damaged": data * records}
     assert spool.status.damaged_files == 1
 
@@ -154,7 +154,7 @@ async def test_a_flipped_bit_costs_one_record(bytes_max: int) -> None:
         disk = MemoryDisk({**files, name: bytes(spoilt)})
         spool = spool_on(disk)
 
-        (found,) = await spool.leftovers()
+        (found,) = await find_leftovers(spool)
         read = [content(one) if isinstance(one, Batch) else one for one in await read_all(found)]
 
         assert read == [record for record in whole if record in read]
@@ -177,13 +177,13 @@ async def test_the_opening_may_be_what_is_damaged() -> None:
     spoilt[20] ^= 1
 
     spool = spool_on(MemoryDisk({name: bytes(spoilt)}))
-    (found,) = await spool.leftovers()
+    (found,) = await find_leftovers(spool)
     assert found.opening == OPENING
     assert len(await read_all(found)) == 2
 
     spoilt = spoilt[: len(encode_record(OPENING)) + 40]
     nothing = MemoryDisk({name: bytes(spoilt) + MAGIC})
-    assert await spool_on(nothing).leftovers() == []
+    assert await find_leftovers(spool_on(nothing)) == []
     assert list(nothing.files) == [name.replace(".spool", ".damaged")]
 
 
@@ -292,7 +292,7 @@ async def test_real_folder(tmp_path: Path) -> None:
             async with open_folder(folder):
                 raise AssertionError("two owners")
     async with open_folder(folder) as disk:
-        (found,) = await spool_on(disk).leftovers()
+        (found,) = await find_leftovers(spool_on(disk))
         assert len(await read_all(found)) == 5
     assert [path.name for path in await trio.to_thread.run_sync(lambda: list(folder.iterdir()))] == ["lock"]
 

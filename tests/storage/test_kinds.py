@@ -48,7 +48,7 @@ EXAMPLES: tuple[Any, ...] = (
     TradeFact("A", None, None, 10, "id-1", None, 1, 2, None, sid=2),
     TradeFact("B", 4, 5, 11, "id-2", "no", 1, 2, False, sid=2),
     EventFact("A", None, 3, 12, "settled", json.dumps({"aa": 1.5, "b": [1, {"a": None, "z": "ü"}]}), sid=3),
-    ConnectionEventFact(4, 13, ConnectionEvent.CLOCK_STEP, -3_600_000_000),
+    ConnectionEventFact(4, 13, ConnectionEvent.CLOCK_STEP, -3_600_000_000, None),
     ConnectionEventFact(4, 14, ConnectionEvent.STOP, None),
     TrackerStateFact(5, 15, b"\x00state"),
     GapFact(1, 2, None, 13, 14, Cause.SEQUENCE),

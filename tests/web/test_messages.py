@@ -297,6 +297,8 @@ def test_stats_repeat_feeds_sessions_and_database() -> None:
     """Each feed, each session and the database come with their reasons."""
     recorder, session = running_recorder("A")
     recorder.state.store.turn(StorePhase.AWAY, NOW_US, "connection refused")
+    store = recorder.state.store
+    store.database, store.repeated_batches, store.losses = "database 1", 3, 1
     recorder.state.feeds[0].connections = 4
     session.write_ms_last, session.write_ms_max = 3.14159, 90.0
     data = stats(recorder.state, 0)
@@ -304,6 +306,9 @@ def test_stats_repeat_feeds_sessions_and_database() -> None:
         "phase": "away",
         "reason": "connection refused",
         "since": "2025-06-15T15:06:40.000Z",
+        "database": "database 1",
+        "repeated_batches": 3,
+        "losses": 1,
     }
     assert data["feeds"] == [
         {

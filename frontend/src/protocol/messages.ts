@@ -28,6 +28,7 @@ export type Cause =
   | "sequence"
   | "sequence_conflict"
   | "session_ended"
+  | "store_lost"
   | "unfollowed"
   | "unknown_error"
   | "unknown_market"
@@ -242,10 +243,16 @@ export interface ClockData {
 }
 /**
  * PostgreSQL, as the writers see it, and since when.
+ *
+ * `database` says which one it is. `repeated_batches` were written again after it had lost some, `losses`
+ * counts how often that was not possible.
  */
 export interface DatabaseData {
+  database: string;
+  losses: number;
   phase: StorePhase;
   reason: string;
+  repeated_batches: number;
   since: string | null;
 }
 /**
@@ -406,9 +413,11 @@ export interface FrameCounts {
 /**
  * What waits on disk for the database.
  *
- * `bytes` and `sessions` wait now, `records` of this process; the others are counts.
+ * `bytes` and `sessions` wait now, `records` of this process. `kept_bytes` are written, and kept for the
+ * rewrite window. The others are counts.
  *
- * `failure` is the disk's reason for not taking what it should take, and empty when it takes everything.
+ * `failure` is the disk's reason for not taking what it should take, and empty when it takes everything;
+ * `keep_failure` the same of what is kept.
  */
 export interface SpoolData {
   bytes: number;
@@ -417,7 +426,10 @@ export interface SpoolData {
   drained_records: number;
   failure: string;
   is_full: boolean;
+  keep_failure: string;
+  kept_bytes: number;
   records: number;
+  refused_batches: number;
   sessions: number;
   since: string | null;
   torn_records: number;

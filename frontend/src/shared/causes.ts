@@ -25,6 +25,7 @@ const WORDS: Readonly<Record<Cause, string>> = {
   unfollowed: "not followed any more",
   session_ended: "the session ended",
   not_recorded_yet: "not recorded yet",
+  store_lost: "the database lost rows permanently",
   ledger_hole: "the database lost rows",
 };
 

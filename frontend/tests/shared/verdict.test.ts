@@ -26,7 +26,12 @@ describe("the verdict", () => {
   });
 
   it("tells that a reserve is in use while the database is away, and when it is on its way out of it", () => {
-    const database = { phase: "away", reason: "connection refused", since: iso(NOON_MS) } as const;
+    const database = {
+      ...makeStats().database,
+      phase: "away",
+      reason: "connection refused",
+      since: iso(NOON_MS),
+    } as const;
     expect(judge(makeStats({ problems: [makeProblem()], database }), OPEN)).toMatchObject({
       kind: "reserve",
       title: "Recording to disk – the database is away",

@@ -1,0 +1,31 @@
+"""
+A batch that is refused while others are accepted.
+
+A missing right or a missing table concerns every batch, and passes when somebody mends it. What one batch
+alone is refused for does not, and would hold up everything after it.
+"""
+
+from collector.errors import StoreRejected
+from collector.spool._journal import Journal
+from collector.storage import Batch, SessionLink
+
+
+async def is_refused_alone(link: SessionLink, journal: Journal, refused: Batch) -> bool:
+    """
+    Whether the store accepts a later batch with the same kinds of rows, and still refuses this one.
+
+    False while no such batch waits in the journal. The later batch is not stored by this.
+    """
+    kinds = {kind for kind, facts in refused.rows.items() if facts}
+    later = await journal.find_later(lambda batch: all(batch.rows[kind] for kind in kinds))
+    # After a refusal nothing that the database gave is taken as known.
+    await link.begin()
+    return later is not None and await _is_accepted(link, later) and not await _is_accepted(link, refused)
+
+
+async def _is_accepted(link: SessionLink, batch: Batch) -> bool:
+    try:
+        await link.try_out(batch)
+    except StoreRejected:
+        return False
+    return True
