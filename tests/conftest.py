@@ -10,11 +10,7 @@ dropped. Each test gets an empty database of its own.
 """
 
 import os
-import pwd
-import shutil
 import socket
-import subprocess
-import tempfile
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +19,7 @@ import pytest
 import structlog
 from hypothesis import settings as hypothesis_settings
 
+from tests.clusters import PROGRAMS_15, Cluster, open_folder, programs_18, running
 from tests.databases import new_database, open_server
 
 # How long an example takes says more about the machine than about the code.
@@ -63,30 +60,24 @@ def make_database(server_url: str) -> Generator[Callable[[], str]]:
 @pytest.fixture(scope="session")
 def postgres_15_server_url() -> Generator[str]:
     """A PostgreSQL 15, the oldest version that the schema must work on, for the whole test run."""
-    programs = Path("/usr/lib/postgresql/15/bin")
-    if not (programs / "initdb").exists():
+    if not (PROGRAMS_15 / "initdb").exists():
         pytest.skip("PostgreSQL 15 is not installed")
-    user = None
-    if os.geteuid() == 0:  # which PostgreSQL refuses to run as
-        user = "postgres" if any(entry.pw_name == "postgres" for entry in pwd.getpwall()) else "nobody"
-    folder = Path(tempfile.mkdtemp(prefix="collector-pg15-"))
-    if user is not None:
-        shutil.chown(folder, user)
+    with open_folder(PROGRAMS_15) as cluster:
+        cluster.create("--encoding=utf8")
+        with running(cluster):
+            yield cluster.url
 
-    def run(program: str, *arguments: str) -> None:
-        command = [str(programs / program), "-D", str(folder / "data"), *arguments]
-        subprocess.run(command, check=True, cwd=folder, user=user, timeout=60, stdout=subprocess.DEVNULL)
 
-    try:
-        run("initdb", "-U", "postgres", "-A", "trust", "--encoding=utf8", "--no-sync")
-        options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-        run("pg_ctl", "-w", "-o", options, "-l", str(folder / "log"), "start")
-        try:
-            yield f"postgresql://postgres@/postgres?host={folder}"
-        finally:
-            run("pg_ctl", "-w", "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder)
+@pytest.fixture(params=["15", "18"])
+def cluster(request: pytest.FixtureRequest) -> Generator[Cluster]:
+    """A server of the test's own, running, of the oldest and of the newest PostgreSQL."""
+    programs = PROGRAMS_15 if request.param == "15" else programs_18()
+    if not (programs / "initdb").exists():
+        pytest.skip(f"PostgreSQL {request.param} is not installed")
+    with open_folder(programs) as made:
+        made.create("--encoding=utf8", "--no-locale")
+        with running(made):
+            yield made
 
 
 @pytest.fixture

@@ -313,21 +313,19 @@ class SessionWriter:
 
             while (until_s := self.journal.last_kept_until_s) is not None:
                 await trio.sleep_until(until_s)
-                await retry(self._check_whole, (StoreError, SpoolFailed, trio.TooSlowError), pause)
+                await retry(self._write_missing, (StoreError, SpoolFailed, trio.TooSlowError), pause)
+                await self.journal.remove_expired()
             nursery.cancel_scope.cancel(reason="the database has kept it")
 
     async def _leave_at_stop(self, scope: trio.CancelScope) -> None:
         await self.stopping.wait()
         scope.cancel(reason="the next start finds the journal")
 
-    async def _check_whole(self) -> None:
-        """Discard the journal if the database still holds the session; else write what it has lost."""
+    async def _write_missing(self) -> None:
+        """Write what the database does not hold of the session any more."""
         async with self._connect(WRITE_S_MAX) as link:
-            is_whole = self.journal.is_empty
             await self._drain_on(link)
             await self._end(link, self._ending())
-        if is_whole:
-            await self.journal.discard()
 
     def _may_leave_spooled(self) -> bool:
         return self.stats.is_spooled and (self._is_last or self.stopping.is_set())

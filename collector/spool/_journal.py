@@ -366,11 +366,10 @@ class Journal:
             self._read_from(start, 0)
             return min(lost, max(0, start.first_batch - last_batch - 1))
 
-    async def discard(self) -> None:
-        """Let go of all files: everything that can be had of them is in the database."""
-        self._reading, self._head, self._read_at = None, None, 0
-        while self._files:
-            await self.remove_kept_file()
+    async def remove_expired(self) -> None:
+        """Let go of what is kept and was found to be in the database before the rewrite window."""
+        async with self._turns:
+            await self._remove_expired()
 
     async def remove_kept_file(self) -> None:
         """Remove the oldest file, which holds kept records alone."""

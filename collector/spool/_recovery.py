@@ -70,26 +70,24 @@ class _LeftSession:
             await trio.sleep(backoff.next_delay_s())
 
         errors = (StoreError, SpoolFailed, trio.TooSlowError)
-        while not await retry(self._bring_in, errors, pause):
-            until_s = self.journal.last_kept_until_s
-            if until_s is None:
-                break
+        await retry(self._bring_in, errors, pause)
+        while (until_s := self.journal.last_kept_until_s) is not None:
             await trio.sleep_until(until_s)
-        await self.journal.discard()
+            await retry(self._bring_in, errors, pause)
+            await self.journal.remove_expired()
 
-    async def _bring_in(self) -> bool:
-        """Write what waits. Returns whether there was nothing: the database holds all of the session."""
+    async def _bring_in(self) -> None:
+        """Write what the database does not hold of the session."""
         async with self.connections:
             with trio.fail_after(WRITE_S_MAX) as deadline:
                 async with self.store.connect() as link:
-                    return await self._write(link, deadline)
+                    await self._write(link, deadline)
 
-    async def _write(self, link: SessionLink, deadline: trio.CancelScope) -> bool:
+    async def _write(self, link: SessionLink, deadline: trio.CancelScope) -> None:
         held = await link.begin()
         lost_batches = await self.journal.resume_after(held.last_batch)
         if lost_batches:
             _log.error("batches_lost", session=held.session_id, after=held.last_batch, lost=lost_batches)
-        is_whole = self.journal.is_empty
         batches = 0
         while (record := await self.journal.first()) is not None:
             deadline.deadline = trio.current_time() + WRITE_S_MAX
@@ -102,7 +100,6 @@ class _LeftSession:
         await self._end(link)
         if batches:
             _log.info("journal_replayed", session=held.session_id, batches=batches)
-        return is_whole
 
     async def _write_batch(self, link: SessionLink, batch: Batch) -> None:
         try:
