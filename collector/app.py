@@ -225,6 +225,9 @@ def _log_final_status(settings: Settings, state: RecorderState) -> None:
     """The last line of the log."""
     frames = state.received.total
     lost = [session for session in state.sessions if not session.is_kept]
+    if state.spool.refused_batches:
+        folder = str(settings.spool_dir.absolute())
+        _log.warning("batches_set_aside", batches=state.spool.refused_batches, folder=folder)
     if lost:
         lost_frames = sum(session.memory_frames for session in lost)
         event = "stopped: the end of sessions could not be kept"

@@ -162,8 +162,6 @@ class SessionWriter:
                 self.note_event(ConnectionEvent.STORE_CHANGED, held.database)
             self._database = self.state.store.database = held.database
         lost_batches = await self.journal.resume_after(held.last_batch)
-        if not self.journal.is_empty:
-            _log.info("resumed", session=held.session_id, after_batch=held.last_batch)
         if lost_batches:
             last = held.last_batch + lost_batches
             self._note_lost(f"batches {held.last_batch + 1} to {last} were confirmed, and are gone")

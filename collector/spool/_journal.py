@@ -145,6 +145,8 @@ class Journal:
     _head: Batch | SessionEnding | None = None
     _last_confirmed: int = 0
     _last_kept: int | None = None
+    _set_aside: set[int] = field(factory=set[int])
+    """Numbers of batches that are refused alone: they are not read again."""
     # A file must not go while a record is being written into it: who appends and who reads take turns.
     _turns: trio.Lock = field(factory=trio.Lock)
 
@@ -301,6 +303,8 @@ class Journal:
                     await self._remove_expired()
                 elif not isinstance(record, SessionOpening):
                     self._head = record
+                    if isinstance(record, Batch) and record.number in self._set_aside:
+                        await self._advance()
             return self._head
 
     async def advance(self) -> None:
@@ -325,6 +329,7 @@ class Journal:
             except OSError as error:
                 raise SpoolFailed(f"a refused batch can't be set aside: {words_of(error)}") from error
             self.spool.status.refused_batches += 1
+            self._set_aside.add(self._head.number)
             _log.error("batch_set_aside", file=name, batch=self._head.number, reason=reason)
             with trio.move_on_after(ADVANCE_S_MAX, shield=True):
                 await self._advance()
@@ -356,6 +361,7 @@ class Journal:
             if last_batch >= self._last_confirmed:
                 return 0
             lost = self._last_confirmed - last_batch
+            _log.warning("batches_missing", session=str(self.opening.key), after=last_batch, batches=lost)
             self._last_confirmed = last_batch
             start: SpoolFile | None = None
             for file in self._files:
@@ -392,7 +398,8 @@ class Journal:
             self._frames_read += len(record.frames)
             file.frames = max(file.frames, self._frames_read)
             file.first_batch = file.first_batch or record.number
-            self._last_confirmed = max(self._last_confirmed, record.number)
+            if record.number not in self._set_aside:
+                self._last_confirmed = max(self._last_confirmed, record.number)
         self.spool.status.drained_records += 1
         file.confirmed_s = trio.current_time()
         if self._read_at >= file.size:

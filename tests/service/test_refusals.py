@@ -5,6 +5,8 @@ import pytest
 import trio
 from psycopg import sql
 
+from collector.database import apply_schema
+from collector.postgres import open_connection
 from collector.simulator import open_simulator
 from tests.recording.recordings import execute
 from tests.service.harness import (
@@ -80,3 +82,43 @@ async def test_a_refused_write_costs_nothing(database_url: str, change: tuple[st
     with psycopg.connect(database_url, autocommit=True) as owner:
         owner.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
         owner.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+async def test_a_single_refused_batch_holds_up_nothing(database_url: str) -> None:
+    """It is set aside, its books are unknown, the rest is recorded. Once mended, the file brings it in."""
+    refusal = (
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " RAISE EXCEPTION 'batch 5 is refused'; END $$",
+        "CREATE TRIGGER refuse BEFORE INSERT ON rl_write_ledger FOR EACH ROW WHEN (NEW.batch_number = 5)"
+        " EXECUTE FUNCTION refuse()",
+    )
+    async with open_connection(database_url) as connection:
+        await apply_schema(connection)
+    execute(database_url, *refusal)
+    simulation = flow(markets=3, rate_per_s=300, messages_max=1500, speed=1.0, keep_account=True)
+    async with open_simulator(simulation) as simulator:
+        settings = settings_for(simulator, database_url)
+        async with serve(settings) as service:
+            await wait_until_stored(database_url)
+            await simulator.wait_finished()
+            while query(database_url, "SELECT count(*) FROM rl_ledger_holes") != [(1,)]:
+                await trio.sleep(0.05)
+            while (await service.get("/health"))[1]["components"]["store"]["status"] != "ok":
+                await trio.sleep(0.05)
+            _, health = await service.get("/health")
+            assert "1 batches are refused" in health["components"]["spool"]["why"]
+        assert service.is_safe
+        assert query(database_url, "SELECT DISTINCT cause FROM rl_orderbook_gaps") == [("store_lost",)]
+        (refused,) = settings.spool_dir.glob("*.refused")
+        assert "batch 5 is refused" in refused.with_name(f"{refused.name}.txt").read_text()
+        spans = query(database_url, "SELECT count(*) FROM rl_book_spans WHERE cause = 'ledger_hole'")
+        assert spans == [(3,)]
+
+        execute(database_url, "DROP TRIGGER refuse ON rl_write_ledger")
+        refused.rename(refused.with_suffix(".spool"))
+        async with serve(settings):
+            while query(database_url, "SELECT count(*) FROM rl_ledger_holes") != [(0,)]:
+                await trio.sleep(0.05)
+    await assert_verified(database_url)
+    first = next(iter(raw_frames(database_url).values()))
+    assert first == sent_frames(simulator)[0]

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from collector.facts import AuditFact, FrameCounts, GapFact
+from collector.facts import AuditFact, ConnectionEventFact, FrameCounts, GapFact
 from collector.recording._derivation import Derivation, RowSums
 from collector.storage import KIND_BY_FACT
 from tests.simulation.world import Kept, World
@@ -121,6 +121,11 @@ def _check_holes(session: TwinSession) -> Iterator[str]:
         known.add("reject")
     if has_conflict(texts):
         known.add("sequence_conflict")
+    if any(
+        isinstance(fact, ConnectionEventFact) and fact.event_type == "store_lost" for fact in session.facts
+    ):
+        # The batches were refused, or their file was gone, and are there all the same by now.
+        known.add("store_lost")
     others = {gap.cause for gap in gaps} - known
     if others:
         yield f"gaps that nothing brought about: {others}"
@@ -146,7 +151,8 @@ def _check_disk(world: World) -> Iterator[str]:
     """When everything is in the database, only what the last process keeps for the window is in the spool."""
     assert world.last is not None
     own = {str(stats.key) for stats in world.last.state.sessions}
-    left = [name for name in sorted(world.disk.files) if name.split(".", 1)[0] not in own]
+    waiting = [name for name in sorted(world.disk.files) if name.endswith(".spool")]
+    left = [name for name in waiting if name.split(".", 1)[0] not in own]
     if left or world.last.state.spool.bytes:
         yield f"left on the disk: {left}, {world.last.state.spool.bytes} bytes wait"
 

@@ -194,7 +194,7 @@ class World:
         process = self.start(nursery)
         acts = [self._storm_frames, self._storm_database, self._storm_clock, self._set_back, self._refuse]
         if self.may_lose:
-            acts += [self._storm_disk, self._set_back_far]
+            acts += [self._storm_disk, self._set_back_far, self._refuse_some]
         if self.is_following:
             acts.append(self._storm_markets)
         while trio.current_time() < STORM_S:
@@ -244,6 +244,12 @@ class World:
         self.database.is_refusing = not self.database.is_refusing
         self.note(f"database refuses: {self.database.is_refusing}")
 
+    def _refuse_some(self) -> None:
+        """Single batches are refused, for their content."""
+        number = self.rng.randrange(2, 20)
+        self.database.refuses = lambda batch: batch.number % 20 == number
+        self.note(f"database refuses batch {number} of each 20")
+
     def _storm_disk(self) -> None:
         self.disk.bytes_max = self.rng.choice((None, None, None, None, 0, 5_000))
         self.note(f"disk {self.disk.bytes_max}")
@@ -266,6 +272,7 @@ class World:
         self._follow(self.exchange.tickers)
         self.exchange.chances = Chances()
         self.database.is_away = self.database.is_refusing = False
+        self.database.refuses = lambda batch: False
         self.database.cut_share = 0.0
         self.database.call_s = 0.002
         self.disk.bytes_max = None
