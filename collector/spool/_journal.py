@@ -111,7 +111,7 @@ class Spool:
             self.room.notify()
 
     async def make_room(self, size: int) -> bool:
-        """Let the oldest kept records go until so many bytes more fit. False where they never will."""
+        """Let the oldest kept records go until `size` bytes more fit. False where they never will."""
         while self.status.bytes + self.status.kept_bytes + size > self.bytes_max:
             candidates = [journal for journal in self._journals if journal.has_file_to_spare]
             if not candidates:

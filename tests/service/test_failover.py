@@ -30,7 +30,7 @@ SIMULATION = flow(markets=3, rate_per_s=400.0, messages_max=3200, speed=1.0, kee
 
 
 async def wait_for_batches(url: str, batches: int) -> None:
-    """Until so many more batches are in the database."""
+    """Until this number of further batches is in the database."""
     with trio.fail_after(30):
         while query(url, "SELECT to_regclass('rl_write_ledger')") == [(None,)]:
             await trio.sleep(0.05)

@@ -124,7 +124,7 @@ def _check_holes(session: TwinSession) -> Iterator[str]:
     if any(
         isinstance(fact, ConnectionEventFact) and fact.event_type == "store_lost" for fact in session.facts
     ):
-        # The batches were refused, or their file was gone, and are there all the same by now.
+        # The batches were refused, or their file was gone, and they are there by now.
         known.add("store_lost")
     others = {gap.cause for gap in gaps} - known
     if others:

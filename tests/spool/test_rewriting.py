@@ -21,7 +21,7 @@ def spool_on(disk: MemoryDisk, bytes_max: int = 2**30) -> Spool:
 
 
 async def write(journal: Journal, batch: Batch) -> None:
-    """What the writer does while the database takes what comes."""
+    """What the writer does while the database accepts writes."""
     await journal.keep(batch)
     await journal.confirm(batch)
 
@@ -135,7 +135,7 @@ async def test_a_disk_that_keeps_nothing_costs_no_frame() -> None:
 
 
 async def test_without_a_window_nothing_is_kept() -> None:
-    """But what the database has lost is known all the same."""
+    """But what the database has lost is still known."""
     disk = MemoryDisk()
     journal = Spool(disk, 2**30, SpoolStatus()).journal(OPENING)
     for batch in batches(3):
