@@ -12,7 +12,7 @@ The error tree, and what handles each branch.
         MarketLimitExceeded  the supervisor: the markets are split over more connections
       StoreError
         StoreUnavailable     the writer, maintenance and others: retry until PostgreSQL is available
-        StoreRejected        a bug: ends the process where batches are written; other tasks report it
+        StoreRejected        the same, and health is failed: somebody has to mend something
 
 Packages define further branches: `spool` (SpoolFull, SpoolFailed, DamagedRecord), `rawblocks` (DamagedBlock),
 `recording` (NoBook, NotProven, NotRederivable) and `session` (BacklogFull, a FeedLost).
