@@ -164,7 +164,9 @@ def main(update: bool, root: Path) -> None:
     if report:
         sys.exit(1)
     total = sum(map(len, found.values()))
-    click.echo(f"Vocabulary: {total} uses of {len(phrases)} discouraged phrases, none more often than recorded.")
+    click.echo(
+        f"Vocabulary: {total} uses of {len(phrases)} discouraged phrases, none more often than recorded."
+    )
     if can_be_lowered(phrases, found):
         click.echo("A recorded count can be lowered: python -m tests.vocabulary --update")
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from attrs import asdict
 
 from collector.database._ledger import StoredSession
+from collector.database._transactions import in_transaction
 from collector.errors import StoreChanged
 from collector.facts import FRAME_COUNTS, Fact, SnapshotFact
 from collector.postgres import TrioConnection, translate_errors
@@ -21,7 +22,7 @@ async def open_session(connection: TrioConnection, opening: SessionOpening) -> S
     del values["last_exact"]
     values["market_tickers"] = list(opening.market_tickers)
     places = ", ".join(f"%({name})s" for name in values)
-    with translate_errors():
+    async with in_transaction(connection):
         cursor = await connection.execute(
             f"INSERT INTO rl_orderbook_sessions ({', '.join(values)}) VALUES ({places})"
             " ON CONFLICT (session_key) DO UPDATE SET session_key = EXCLUDED.session_key"
@@ -35,7 +36,7 @@ async def open_session(connection: TrioConnection, opening: SessionOpening) -> S
 
 async def close_session(connection: TrioConnection, session: StoredSession, ending: SessionEnding) -> None:
     """Store how a session ended. May be repeated. Raises StoreChanged when it has another number now."""
-    with translate_errors():
+    async with in_transaction(connection):
         cursor = await connection.execute(
             "UPDATE rl_orderbook_sessions SET ended_us = %s, status = %s, end_reason = %s, close_code = %s,"
             " last_frame = %s WHERE session_id = %s AND session_key = %s",
