@@ -310,6 +310,6 @@ def _store_connector(settings: Settings, database_url: str) -> ConnectStore:
     return partial(
         open_connection,
         pooled_url or database_url,
-        prepared_statements=pooled_url is None,
+        is_pooled=pooled_url is not None,
         application_name="collector-writer",
     )

@@ -7,7 +7,7 @@ Starts no task. Reads no clock.
 - `_identity`: which database this is. `_sessions`, `_markets`: their rows.
 - `_batches`, `_ledger`, `_copy`: a batch in one transaction.
 - `_session_store`: a session's batches, over one connection after another.
-- `_transactions`: read-only transactions and pages. `_recorded`, `_book_rows`, `_coverage`,
+- `_transactions`: transactions and pages. `_recorded`, `_book_rows`, `_coverage`,
   `_session_summary`: reading.
 - `_replacement`: new rows in place of a session's old ones.
 """

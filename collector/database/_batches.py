@@ -9,6 +9,7 @@ the insert wait for its outcome, so the ledger's answer is right at any moment.
 from collector.database._copy import copy_rows
 from collector.database._ledger import Needed, StoredSession, enter_ledger
 from collector.database._sessions import add_joined_markets, count_batch
+from collector.database._transactions import in_transaction
 from collector.postgres import TrioConnection, translate_errors
 from collector.rawblocks import Lexicon, checksum_of, encode_block
 from collector.storage import GAP, RAW_BLOCK, Batch, MarketIds, numbered_markets
@@ -16,7 +17,7 @@ from collector.storage import GAP, RAW_BLOCK, Batch, MarketIds, numbered_markets
 
 async def fetch_last_lexicon(connection: TrioConnection, session_id: int) -> int:
     """The highest number of a session's dictionaries; 0 when it has none."""
-    with translate_errors():
+    async with in_transaction(connection):
         cursor = await connection.execute(
             "SELECT COALESCE(max(lexicon_number), 0) FROM rl_raw_lexicons WHERE session_id = %s",
             (session_id,),

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from collector.postgres import TrioConnection, translate_errors
+from collector.database._transactions import in_transaction
+from collector.postgres import TrioConnection
 
 
 async def fetch_market_ids(connection: TrioConnection, tickers: Sequence[str]) -> dict[str, int]:
     """The numbers of markets; new ones get one."""
-    with translate_errors():
+    async with in_transaction(connection):
         await connection.execute(
             "INSERT INTO rl_markets (market_ticker) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING",
             (tickers,),
@@ -20,7 +21,7 @@ async def fetch_market_ids(connection: TrioConnection, tickers: Sequence[str]) -
 
 async def store_market_record(connection: TrioConnection, ticker: str, record: str, fetched_us: int) -> None:
     """Replace the REST record of a market, JSON text. Raises StoreRejected where PostgreSQL can't hold it."""
-    with translate_errors():
+    async with in_transaction(connection):
         await connection.execute(
             "INSERT INTO rl_markets (market_ticker, record, fetched_us) VALUES (%s, %s::jsonb, %s)"
             " ON CONFLICT (market_ticker) DO UPDATE"

@@ -1,11 +1,12 @@
 """Day partitions: made ahead of time, dropped by retention. Days are counted since 1970 UTC."""
 
-from collector.postgres import TrioConnection, translate_errors
+from collector.database._transactions import in_transaction
+from collector.postgres import TrioConnection
 
 
 async def ensure_partitions(connection: TrioConnection, first_day: int, last_day: int) -> int:
     """Make the missing partitions of these days. Returns how many were made."""
-    with translate_errors():
+    async with in_transaction(connection):
         cursor = await connection.execute(
             "SELECT rl_ensure_partitions(date '1970-01-01' + %s::integer, date '1970-01-01' + %s::integer)",
             (first_day, last_day),
@@ -16,7 +17,7 @@ async def ensure_partitions(connection: TrioConnection, first_day: int, last_day
 
 async def drop_partitions(connection: TrioConnection, table: str, first_kept_day: int) -> int:
     """Drop the partitions of earlier days. Returns how many were dropped."""
-    with translate_errors():
+    async with in_transaction(connection):
         cursor = await connection.execute(
             "SELECT rl_drop_partitions(%s, date '1970-01-01' + %s::integer)", (table, first_kept_day)
         )

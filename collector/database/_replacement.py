@@ -68,7 +68,7 @@ class Replacement:
                 facts,
                 session_id=self.session_id,
                 market_ids=self._market_ids,
-                table=f"new_{kind.name}",
+                table=f"pg_temp.new_{kind.name}",
             )
         await add_joined_markets(self.connection, self.session_id, batch.facts)
         await self._add_counts(batch.number, batch.counts, [len(facts) for facts in batch.rows.values()])
@@ -76,7 +76,7 @@ class Replacement:
     async def compare(self, kind: RowKind) -> KindDifference:
         """Count the rows of one kind that are not the same."""
         old = f"SELECT * FROM {kind.table} WHERE session_id = %(id)s"
-        new = f"SELECT * FROM new_{kind.name}"
+        new = f"SELECT * FROM pg_temp.new_{kind.name}"
         cursor = await self.connection.execute(
             f"SELECT (SELECT count(*) FROM ({old}) o), (SELECT count(*) FROM ({new}) n),"
             f" (SELECT count(*) FROM ({new} EXCEPT ALL {old}) m),"
@@ -93,26 +93,28 @@ class Replacement:
             await ensure_partitions(self.connection, day, day)
         for kind in KINDS:
             await self._execute(f"DELETE FROM {kind.table} WHERE session_id = %s", self.session_id)
-            await self._execute(f"INSERT INTO {kind.table} SELECT * FROM new_{kind.name}")
+            await self._execute(f"INSERT INTO {kind.table} SELECT * FROM pg_temp.new_{kind.name}")
         await self._correct_counts()
         for name in _NAMES:
-            await self._execute(f"DROP TABLE new_{name}")
+            await self._execute(f"DROP TABLE pg_temp.new_{name}")
 
     async def _add_counts(self, number: int, frames: FrameCounts, rows: Sequence[int]) -> None:
         values = (number, *counts_of(frames, tuple(rows)))
-        await self._execute(f"INSERT INTO new_ledger VALUES ({', '.join(['%s'] * len(values))})", *values)
+        await self._execute(
+            f"INSERT INTO pg_temp.new_ledger VALUES ({', '.join(['%s'] * len(values))})", *values
+        )
 
     async def _correct_counts(self) -> None:
         changes = ", ".join(f"{name} = n.{name}" for name in LEDGER_COUNTS)
         await self._execute(
-            f"UPDATE rl_write_ledger l SET {changes} FROM new_ledger n"
+            f"UPDATE rl_write_ledger l SET {changes} FROM pg_temp.new_ledger n"
             " WHERE l.session_id = %s AND l.batch_number = n.batch_number",
             self.session_id,
         )
         names = ", ".join((*FRAME_COUNTS, "gaps"))
         sums = ", ".join(f"COALESCE(sum({name}), 0)" for name in (*FRAME_COUNTS, GAP.rows_column))
         await self._execute(
-            f"UPDATE rl_orderbook_sessions SET ({names}) = (SELECT {sums} FROM new_ledger)"
+            f"UPDATE rl_orderbook_sessions SET ({names}) = (SELECT {sums} FROM pg_temp.new_ledger)"
             " WHERE session_id = %s",
             self.session_id,
         )

@@ -6,6 +6,7 @@ from attrs import asdict
 
 from collector.database._identity import fetch_identity
 from collector.database._ledger import StoredSession
+from collector.database._transactions import in_transaction
 from collector.errors import StoreChanged
 from collector.facts import FRAME_COUNTS, Fact, SnapshotFact
 from collector.postgres import TrioConnection, translate_errors
@@ -16,7 +17,7 @@ _COUNTS = ("frames", *FRAME_COUNTS, "gaps", "batches")
 
 async def open_session(connection: TrioConnection, opening: SessionOpening) -> StoredSession:
     """Make the session's row, or find it when it was made before."""
-    with translate_errors():
+    async with in_transaction(connection):
         database = await fetch_identity(connection)
         session_id = await _open_row(connection, opening)
         cursor = await connection.execute(
@@ -48,7 +49,7 @@ async def _open_row(connection: TrioConnection, opening: SessionOpening) -> int:
 
 async def close_session(connection: TrioConnection, session: StoredSession, ending: SessionEnding) -> None:
     """Store how a session ended. May be repeated. Raises StoreChanged when it has another number now."""
-    with translate_errors():
+    async with in_transaction(connection):
         cursor = await connection.execute(
             # Another process can't know the last message; the database may.
             "UPDATE rl_orderbook_sessions SET"

@@ -1,4 +1,4 @@
-"""How the database is read: one read-only transaction that sees one state, and results in pages."""
+"""Transactions: one that writes, one that reads one state of the database; and results in pages."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +14,18 @@ PAGE_ROWS: Final = 5000
 """Rows of one page: some hundred kilobytes, and a round trip to the server."""
 
 Item = TypeVar("Item")
+
+
+@asynccontextmanager
+async def in_transaction(connection: TrioConnection) -> AsyncGenerator[None]:
+    """
+    A transaction. Behind a pooler, no statement may run outside of one.
+
+    Raises StoreUnavailable and StoreRejected for what PostgreSQL or the network answers inside the block.
+    """
+    with translate_errors():
+        async with connection.transaction():
+            yield
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 psycopg 3 on Trio: the driver. Knows nothing of our tables.
 
 - `_connection`: a connection that may be cancelled at any await. `_waiting`: the only code that waits for it.
+- `_session_settings`: the settings of each session, regardless of the defaults of server and role.
 - `_errors`: foreign errors become ours. `_urls`: database URLs. `_embedded`: a PostgreSQL of our own in a
   folder.
 """

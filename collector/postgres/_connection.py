@@ -39,6 +39,7 @@ from typing_extensions import override
 
 from collector.errors import StoreRejected, StoreUnavailable
 from collector.postgres._errors import translate_errors
+from collector.postgres._session_settings import session_commands, transaction_commands
 from collector.postgres._urls import describe_host, redact
 from collector.postgres._waiting import drain_conversation, wait_connecting, wait_conversation
 
@@ -69,6 +70,8 @@ class TrioConnection(psycopg.AsyncConnection[TupleRow]):
     """A psycopg connection whose every await is Trio's. After an interruption it is usable, or closed."""
 
     settle_timeout_s: float = SETTLE_TIMEOUT_S
+    transaction_commands: bytes = b""
+    """Set for a transaction pooler: what each transaction begins with. No statement runs outside of one."""
 
     def __init__(self, pgconn: PGconn, row_factory: AsyncRowFactory[TupleRow] = tuple_row) -> None:
         super().__init__(pgconn, row_factory)
@@ -193,7 +196,16 @@ class TrioConnection(psycopg.AsyncConnection[TupleRow]):
                 yield transaction
         else:
             async with transaction:
+                if transaction.is_outermost and self.transaction_commands:
+                    await self.execute(self.transaction_commands)
                 yield transaction
+
+    @override
+    def _start_query(self) -> PQGen[None]:
+        # Outside of a transaction, a server connection of a pooler has the settings of anybody.
+        if self.transaction_commands and self.pgconn.transaction_status == _IDLE:
+            raise psycopg.ProgrammingError("through a pooler, every statement runs in a transaction")
+        yield from super()._start_query()
 
     @override
     @asynccontextmanager
@@ -224,6 +236,11 @@ class TrioTransaction(psycopg.AsyncTransaction):
     """A transaction block that is over when it is left, whatever ended it."""
 
     _conn: TrioConnection
+
+    @property
+    def is_outermost(self) -> bool:
+        """Whether it is a transaction of its own, and not a savepoint; known once it was entered."""
+        return self._outer_transaction
 
     @override
     async def __aenter__(self) -> Self:
@@ -326,22 +343,24 @@ ConnectStore: TypeAlias = Callable[[], AbstractAsyncContextManager[TrioConnectio
 async def open_connection(
     conninfo: str,
     *,
-    prepared_statements: bool = True,
+    is_pooled: bool = False,
     application_name: str = "collector",
     connect_timeout_s: float = 10.0,
 ) -> AsyncGenerator[TrioConnection]:
     """
     Open a connection in autocommit mode; transactions are `connection.transaction()` blocks.
 
-    `prepared_statements` must be off behind a transaction pooler: the next transaction may run on a backend
-    that never saw the statement. Errors of the block pass through as they are: see `translate_errors`.
+    The session has the settings that this program relies on. With `is_pooled`, for a transaction pooler, each
+    transaction sets them, statements outside of transactions are refused, and none is prepared: the next
+    transaction may run on a backend that never saw it. Errors of the block pass through as they are: see
+    `translate_errors`.
 
     Raises:
         StoreUnavailable: no connection within `connect_timeout_s`.
-        StoreRejected: `conninfo` can't be parsed.
+        StoreRejected: `conninfo` can't be parsed, or the server refuses a setting.
     """
     with translate_errors():
-        connection = await _connect(conninfo, prepared_statements, application_name, connect_timeout_s)
+        connection = await _connect(conninfo, is_pooled, application_name, connect_timeout_s)
     try:
         yield connection
     finally:
@@ -349,7 +368,7 @@ async def open_connection(
 
 
 async def _connect(
-    conninfo: str, prepared_statements: bool, application_name: str, connect_timeout_s: float
+    conninfo: str, is_pooled: bool, application_name: str, connect_timeout_s: float
 ) -> TrioConnection:
     try:
         params = conninfo_to_dict(conninfo)
@@ -358,12 +377,26 @@ async def _connect(
         raise StoreRejected("the database URL can't be parsed") from None
     try:
         with trio.fail_after(connect_timeout_s):
-            return await TrioConnection.connect(
+            connection = await TrioConnection.connect(
                 make_conninfo("", **{**KEEPALIVE_OPTIONS, **params, "application_name": application_name}),
                 autocommit=True,
-                prepare_threshold=5 if prepared_statements else None,
+                prepare_threshold=None if is_pooled else 5,
             )
+            await _use_settings(connection, is_pooled)
+            return connection
     except trio.TooSlowError as error:
         raise StoreUnavailable(
             f"no connection to {redact(conninfo)} within {connect_timeout_s:g} s"
         ) from error
+
+
+async def _use_settings(connection: TrioConnection, is_pooled: bool) -> None:
+    version = connection.pgconn.server_version
+    if is_pooled:
+        connection.transaction_commands = transaction_commands(version)
+        return
+    try:
+        await connection.execute(session_commands(version))
+    except BaseException:
+        connection.close_nowait()
+        raise

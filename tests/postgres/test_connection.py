@@ -345,25 +345,27 @@ async def pooled(database_url: str) -> AsyncGenerator[tuple[OneTransactionPooler
 
 async def repeat_query(connection: TrioConnection) -> None:
     for number in range(12):
-        await connection.execute("SELECT %s::int", (number,))
+        async with connection.transaction():
+            await connection.execute("SELECT %s::int", (number,))
 
 
 async def test_without_prepared_statements_nothing_is_prepared(database_url: str) -> None:
-    """With prepared statements off, a query repeated often leaves none; with them on, it leaves one."""
+    """For a pooler, a query repeated often leaves no prepared statement; without one, it leaves some."""
     counts = []
-    for prepared in (False, True):
-        async with open_connection(database_url, prepared_statements=prepared) as connection:
+    for is_pooled in (True, False):
+        async with open_connection(database_url, is_pooled=is_pooled) as connection:
             await repeat_query(connection)
-            counts.append(await value(connection, "SELECT count(*) FROM pg_prepared_statements"))
+            async with connection.transaction():
+                counts.append(await value(connection, "SELECT count(*) > 0 FROM pg_prepared_statements"))
 
-    assert counts == [0, 1]
+    assert counts == [False, True]
 
 
 async def test_every_transaction_on_another_backend(database_url: str) -> None:
     """Without prepared statements, transactions work although each one runs on another backend."""
     async with (
         pooled(database_url) as (pooler, url),
-        open_connection(url, prepared_statements=False) as connection,
+        open_connection(url, is_pooled=True) as connection,
     ):
         for number in range(12):
             async with connection.transaction():
