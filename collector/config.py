@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from attrs import evolve, field, frozen
 
 from collector.errors import ConfigError
-from collector.postgres import EMBEDDED_PREFIX, check_database_url
+from collector.pasting import clean, pem_candidates, what_is_odd
+from collector.postgres import EMBEDDED_PREFIX, check_database_url, secrets_of_url
 
 Environment = Literal["prod", "demo"]
 MarketMode = Literal["config", "discovery"]
@@ -69,6 +70,14 @@ class Settings:
     warnings: tuple[str, ...] = ()
     """What is set and has no effect, in words."""
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Values that must not be shown: see `collector.scrubbing`."""
+        urls = (self.database_url, self.database_url_pooled or "")
+        of_urls = [secret for url in urls for secret in secrets_of_url(url)]
+        key_lines = [line for line in self.private_key_pem.splitlines() if not line.startswith("-----")]
+        return (*of_urls, self.admin_token or "", self.api_key_id, *key_lines)
+
 
 class _Reader:
     """Reads variables one by one and collects what is wrong with them."""
@@ -80,12 +89,44 @@ class _Reader:
         self.warnings: list[str] = []
 
     def text(self, name: str) -> str | None:
-        """The value without surrounding spaces; an empty one counts as not set."""
+        """The value without surrounding spaces and quotes; an empty one counts as not set."""
+        return self._cleaned(name, is_multiline=False)
+
+    def lines(self, name: str) -> str | None:
+        """The same of a value that may have several lines."""
+        return self._cleaned(name, is_multiline=True)
+
+    def items(self, name: str) -> tuple[str, ...]:
+        """The values of a list: separated by commas or lines, each perhaps in quotes of its own."""
+        found = map(clean, re.split(r"[,\r\n]", self._raw(name)))
+        return tuple(dict.fromkeys(item for item in found if item and self._is_meant(name, item)))
+
+    def is_set(self, name: str) -> bool:
+        """Whether there is any value."""
+        return bool(self._raw(name))
+
+    def _raw(self, name: str) -> str:
         self._known.add(name)
-        return self._environ.get(name, "").strip() or None
+        return clean(self._environ.get(name, ""))
+
+    def _cleaned(self, name: str, *, is_multiline: bool) -> str | None:
+        value = self._raw(name)
+        return value if value and self._is_meant(name, value, is_multiline=is_multiline) else None
+
+    def _is_meant(self, name: str, value: str, *, is_multiline: bool = False) -> bool:
+        odd = what_is_odd(value, is_multiline=is_multiline)
+        if odd is not None:
+            self.problem(name, odd)
+        return odd is None
 
     def problem(self, name: str, must: str) -> None:
-        self.problems.append(f"{name} {must}")
+        """Note what is wrong with a variable: the first problem of each counts."""
+        if not self.has_problem(name):
+            self.problems.append(f"{name} {must}")
+
+    def has_problem(self, name: str) -> bool:
+        """Whether a problem of this variable is known."""
+        return any(problem.startswith(f"{name} ") for problem in self.problems)
 
     def unknown(self) -> list[str]:
         """Of all that looks as if it were for this program and was not read, a line each; call it last."""
@@ -99,7 +140,7 @@ class _Reader:
 
     def warn_if_set(self, name: str, why: str) -> None:
         """Note a variable that has no effect beside others."""
-        if self.text(name) is not None:
+        if self.is_set(name):
             self.warnings.append(f"{name} has no effect: {why}")
 
     def parsed(
@@ -207,28 +248,30 @@ def _read_key_id(reader: _Reader) -> str:
 
 def _read_private_key(reader: _Reader) -> str:
     content_name, path_name = "KALSHI_PRIVATE_KEY_CONTENT", "KALSHI_PRIVATE_KEY_PATH"
-    content, path = reader.text(content_name), reader.text(path_name)
+    content, path = reader.lines(content_name), reader.text(path_name)
     if content is None and path is None:
-        reader.problem(
-            content_name, f"or {path_name} is required: the PEM text of the private key, or a file with it"
-        )
+        must = f"or {path_name} is required: the PEM text of the private key, or a file with it"
+        if not reader.has_problem(path_name):
+            reader.problem(content_name, must)
         return ""
     if content is not None:
         reader.warn_if_set(path_name, f"{content_name} is set too, and comes first")
-        name, pem = content_name, content.replace("\\n", "\n")
+        name = content_name
     else:
         name = path_name
         try:
-            pem = Path(cast("str", path)).expanduser().read_text(encoding="utf-8")
+            content = clean(Path(cast("str", path)).expanduser().read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError, ValueError):
             reader.problem(name, "must be the path of a readable file with a PEM private key")
             return ""
     # Imported here: commands that read a recording need no key, and no WebSocket library.
     from collector.exchange import is_usable_key
 
-    if not is_usable_key(pem):
-        reader.problem(name, "must hold a PEM private key, RSA or Ed25519, without a passphrase")
-    return pem
+    for pem in pem_candidates(content):
+        if is_usable_key(pem):
+            return pem
+    reader.problem(name, "must hold a PEM private key, RSA or Ed25519, without a passphrase")
+    return ""
 
 
 def _read_url(reader: _Reader, name: str, schemes: tuple[str, ...], default: str) -> str:
@@ -246,10 +289,10 @@ def _read_url(reader: _Reader, name: str, schemes: tuple[str, ...], default: str
 
 def _read_tickers(reader: _Reader) -> tuple[str, ...]:
     name = "RL_MARKET_TICKERS"
-    text = reader.text(name) or ""
-    tickers = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if text and not tickers:
-        reader.problem(name, f"must be tickers separated by commas, not {text[:_VALUE_SHOWN_MAX]!r}")
+    tickers = reader.items(name)
+    if reader.is_set(name) and not tickers:
+        shown = (reader.lines(name) or "")[:_VALUE_SHOWN_MAX]
+        reader.problem(name, f"must be tickers separated by commas, not {shown!r}")
     wrong = [ticker for ticker in tickers if not _TICKER.fullmatch(ticker)]
     if wrong:
         shown = ", ".join(repr(ticker[:_VALUE_SHOWN_MAX]) for ticker in wrong[:3])
@@ -265,7 +308,7 @@ def _read_market_mode(reader: _Reader, tickers: tuple[str, ...]) -> MarketMode:
         "MarketMode",
         reader.choice(name, "config" if tickers else "discovery", ("config", "discovery")),
     )
-    if mode == "config" and not reader.text("RL_MARKET_TICKERS") and not is_wrong:
+    if mode == "config" and not reader.is_set("RL_MARKET_TICKERS") and not is_wrong:
         reader.problem(
             "RL_MARKET_TICKERS", "is required by RL_MARKET_MODE=config: tickers separated by commas"
         )
@@ -315,8 +358,7 @@ def _read_admin_token(reader: _Reader) -> str | None:
 
 def _read_origins(reader: _Reader) -> tuple[str, ...]:
     name = "RL_ALLOWED_ORIGINS"
-    text = reader.text(name) or ""
-    origins = tuple(part.strip().rstrip("/") for part in text.split(",") if part.strip())
+    origins = tuple(item.rstrip("/") for item in reader.items(name))
     for origin in origins:
         try:
             parts = urlsplit(origin)

@@ -29,11 +29,19 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import NoReturn, TypeVar, cast
 
+from typing_extensions import override
+
+from collector.scrubbing import scrub
+
 E = TypeVar("E", bound=BaseException)
 
 
 class CollectorError(Exception):
-    """The root of everything that this program expects to go wrong."""
+    """The root of everything that this program expects to go wrong. Its text shows no secret."""
+
+    @override
+    def __str__(self) -> str:
+        return scrub(super().__str__())
 
 
 class ConfigError(CollectorError):

@@ -24,6 +24,7 @@ MODULES = sorted(PRODUCT.rglob("*.py"))
 PACKAGES = sorted(path.parent.name for path in PRODUCT.glob("*/__init__.py"))
 
 LAYERS = [
+    {"scrubbing", "pasting"},
     {"errors"},
     {"clock", "retry", "wakeup", "protocol"},
     {"facts", "postgres", "exchange", "rest"},

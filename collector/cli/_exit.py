@@ -2,12 +2,17 @@
 
 import sys
 from collections.abc import Awaitable, Callable
+from traceback import format_exception
+from types import TracebackType
 from typing import NoReturn, TypeVar
 
 import click
 import trio
 
+from collector.config import read_database_url
 from collector.errors import CollectorError, ConfigError, leaves_of
+from collector.postgres import secrets_of_url
+from collector.scrubbing import scrub, set_secrets
 
 _T = TypeVar("_T")
 
@@ -23,6 +28,7 @@ def run_to_exit(run: Callable[[], Awaitable[_T]]) -> _T:
     with its traceback.
     """
     status = 0
+    sys.excepthook = _print_traceback
     try:
         return trio.run(run)
     except* KeyboardInterrupt:
@@ -36,6 +42,22 @@ def run_to_exit(run: Callable[[], Awaitable[_T]]) -> _T:
             click.echo(f"collector: {line}", err=True)
         status = 2 if group.subgroup(ConfigError) else 1
     sys.exit(status)
+
+
+def database_url_or_exit() -> str:
+    """DATABASE_URL, for a command that needs nothing else. A wrong one ends the process with status 2."""
+    try:
+        database_url = read_database_url()
+    except ConfigError as error:
+        refuse(error)
+    set_secrets(secrets_of_url(database_url))
+    return database_url
+
+
+def _print_traceback(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    click.echo(scrub("".join(format_exception(kind, error, traceback))), err=True, nl=False)
 
 
 def refuse(error: ConfigError) -> NoReturn:

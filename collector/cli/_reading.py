@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 import click
 
-from collector.cli._exit import refuse, run_to_exit
+from collector.cli._exit import database_url_or_exit, run_to_exit
 from collector.clock import system_clock
-from collector.config import read_database_url
-from collector.errors import ConfigError
 from collector.observe import set_up_logs
 
 if TYPE_CHECKING:
@@ -104,10 +102,7 @@ def rederive(session_id: int | None, is_dry: bool, as_json: bool) -> None:
 
 def _read_database(work: Callable[["TrioConnection"], Awaitable[_T]]) -> _T:
     """Run something on a connection to DATABASE_URL."""
-    try:
-        database_url = read_database_url()
-    except ConfigError as error:
-        refuse(error)
+    database_url = database_url_or_exit()
 
     async def run() -> _T:
         from collector.postgres import open_connection, open_database

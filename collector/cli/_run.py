@@ -11,6 +11,7 @@ from collector.cli._exit import refuse, run_to_exit
 from collector.config import read_settings
 from collector.errors import ConfigError
 from collector.observe import get_logger, set_up_logs
+from collector.scrubbing import set_secrets
 
 
 @click.command()
@@ -20,6 +21,7 @@ def run() -> None:
         settings = read_settings()
     except ConfigError as error:
         refuse(error)
+    set_secrets(settings.secrets)
     set_up_logs(settings.log_level, settings.log_format)
     for warning in settings.warnings:
         get_logger("settings").warning(warning)

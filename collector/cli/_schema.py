@@ -5,10 +5,8 @@ from typing import Final
 import click
 import trio
 
-from collector.cli._exit import refuse, run_to_exit
+from collector.cli._exit import database_url_or_exit, run_to_exit
 from collector.clock import system_clock
-from collector.config import read_database_url
-from collector.errors import ConfigError
 from collector.observe import set_up_logs
 
 SCHEMA_S_MAX: Final = 60.0
@@ -17,10 +15,7 @@ SCHEMA_S_MAX: Final = 60.0
 @click.command()
 def schema() -> None:
     """Apply schema.sql to the database in DATABASE_URL. Safe to repeat; `run` does it at its start."""
-    try:
-        database_url = read_database_url()
-    except ConfigError as error:
-        refuse(error)
+    database_url = database_url_or_exit()
     set_up_logs("INFO", None)
 
     async def apply() -> None:

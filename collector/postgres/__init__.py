@@ -10,7 +10,7 @@ psycopg 3 on Trio: the driver. Knows nothing of our tables.
 from collector.postgres._connection import ConnectStore, TrioConnection, open_connection
 from collector.postgres._embedded import open_database
 from collector.postgres._errors import translate_errors
-from collector.postgres._urls import EMBEDDED_PREFIX, check_database_url
+from collector.postgres._urls import EMBEDDED_PREFIX, check_database_url, secrets_of_url
 
 __all__ = [
     "EMBEDDED_PREFIX",
@@ -19,5 +19,6 @@ __all__ = [
     "check_database_url",
     "open_connection",
     "open_database",
+    "secrets_of_url",
     "translate_errors",
 ]
