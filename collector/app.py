@@ -40,7 +40,7 @@ from collector.markets import (
     run_record_store,
 )
 from collector.observe import RecorderState, StorePhase, get_logger
-from collector.postgres import ConnectStore, open_connection, open_database
+from collector.postgres import EMBEDDED_PREFIX, ConnectStore, open_connection, open_database
 from collector.recording import Recording
 from collector.retry import Backoff
 from collector.session import FRAMES_MAX, SessionContext, Tickers, run_supervisor
@@ -70,7 +70,8 @@ async def run_service(
     next start.
 
     `on_ready` gets the URLs at which the web server answers. Raises StartError when the machine refuses the
-    port or the embedded database's folder; whatever else comes out is a bug.
+    port or the embedded database's folder, and ConfigError when the database is not one to record into, alone
+    or in an exception group; any other exception is a bug.
     """
     stopping = trio.Event() if stopping is None else stopping
     rng = rng or random.Random()
@@ -95,7 +96,9 @@ async def run_service(
             clock=clock,
             backoff=Backoff(rng, RETRY_FIRST_S, RETRY_S_MAX),
             ready=context.store_ready,
+            is_embedded=settings.database_url.startswith(EMBEDDED_PREFIX),
         )
+        await maintenance.check_start()
         store.start_soon(maintenance.run, name="maintenance")
         async with trio.open_nursery() as web:
             web_stopping = trio.Event()

@@ -12,7 +12,8 @@ The error tree, and what handles each branch.
         MarketLimitExceeded  the supervisor: the markets are split over more connections
       StoreError
         StoreUnavailable     the writer, maintenance and others: retry until PostgreSQL is available
-        StoreRejected        the same, and health is failed: somebody has to mend something
+        StoreRejected        the writer, maintenance and others: retry, and report it as failed
+          StoreUnsuitable    the start: a ConfigError; later as StoreRejected
 
 Packages define further branches: `spool` (SpoolFull, SpoolFailed, DamagedRecord), `rawblocks` (DamagedBlock),
 `recording` (NoBook, NotProven, NotRederivable) and `session` (BacklogFull, a FeedLost).
@@ -121,6 +122,14 @@ class StoreRejected(StoreError):  # noqa: N818 - a verdict of the store
 
     No received frame is lost by it: what is refused stays in the spool, health turns `failed` with the
     reason, and the write is repeated.
+    """
+
+
+class StoreUnsuitable(StoreRejected):
+    """
+    The database is not one to record into, and only another database URL helps.
+
+    It is behind a transaction pooler, or has tables of another program. At start it becomes a ConfigError.
     """
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import psycopg
 import pytest
@@ -17,13 +17,13 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.service.processes import free_port
 from tests.tcp_proxy import change_url
 
+PoolMode: TypeAlias = Literal["session", "transaction", "statement"]
+
 START_S_MAX = 10.0
 
 
 @contextmanager
-def open_pgbouncer(
-    database_url: str, pool_mode: Literal["session", "transaction", "statement"], *, settings: str = ""
-) -> Generator[str]:
+def open_pgbouncer(database_url: str, pool_mode: PoolMode, *, settings: str = "") -> Generator[str]:
     """
     A pooler for the database; yields its URL. `settings` are further lines of its configuration.
 

@@ -4,8 +4,8 @@ All SQL of this program: what is written to the database and what is read from i
 Starts no task. Reads no clock.
 
 - `_schema`, `_partitions`: the schema, and the partitions of days.
-- `_identity`: which database this is. `_sessions`, `_markets`: their rows.
-- `_batches`, `_ledger`, `_copy`: a batch in one transaction.
+- `_preflight`: whether a database is one to record into. `_identity`: which database it is.
+- `_sessions`, `_markets`: their rows. `_batches`, `_ledger`, `_copy`: a batch in one transaction.
 - `_session_store`: a session's batches, over one connection after another.
 - `_transactions`: transactions and pages. `_recorded`, `_book_rows`, `_coverage`,
   `_session_summary`: reading.
@@ -27,6 +27,14 @@ from collector.database._book_rows import (
 from collector.database._coverage import CoverageRows, CoverageSpan, fetch_coverage
 from collector.database._markets import store_market_record
 from collector.database._partitions import drop_partitions, ensure_partitions, fetch_first_day
+from collector.database._preflight import (
+    ADVICE,
+    Risk,
+    fetch_database_facts,
+    find_obstacle,
+    find_risks,
+    holds_session_locks,
+)
 from collector.database._recorded import (
     fetch_batch_rows,
     fetch_session_rows,
@@ -41,12 +49,14 @@ from collector.database._sessions import close_orphans, take_recorder_lock
 from collector.database._transactions import Pages, read_only
 
 __all__ = [
+    "ADVICE",
     "CoverageRows",
     "CoverageSpan",
     "KindDifference",
     "Pages",
     "PostgresSession",
     "Replacement",
+    "Risk",
     "apply_schema",
     "close_orphans",
     "drop_partitions",
@@ -54,6 +64,7 @@ __all__ = [
     "fetch_batch_rows",
     "fetch_changes",
     "fetch_coverage",
+    "fetch_database_facts",
     "fetch_excuses",
     "fetch_first_day",
     "fetch_first_start",
@@ -65,6 +76,9 @@ __all__ = [
     "fetch_session_summaries",
     "fetch_tracker_state",
     "fetch_unknown_cause",
+    "find_obstacle",
+    "find_risks",
+    "holds_session_locks",
     "is_proven_empty",
     "is_schema_applied",
     "open_book_rows",

@@ -1,11 +1,13 @@
 """
-The maintenance task: schema, day partitions, retention, and the lock that proves that this recorder lives.
+The maintenance task: check of the database, schema, day partitions, retention, and the lock that proves that
+this recorder lives.
 
 One task, `Maintenance.run`, holds a direct connection while the service runs, and an advisory lock on it.
 Another recorder that can take that lock knows that this process is gone, and closes its sessions as `error`.
 The task is the outermost one and is cancelled last.
 """
 
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -21,7 +23,8 @@ from collector.database import (
     is_schema_applied,
     take_recorder_lock,
 )
-from collector.errors import StoreError, StoreRejected, StoreUnavailable
+from collector.errors import ConfigError, StoreError, StoreRejected, StoreUnavailable, StoreUnsuitable
+from collector.maintenance._preflight import START_S_MAX, Preflight
 from collector.observe import StorePhase, StoreStatus, get_logger
 from collector.postgres import TrioConnection, open_connection
 from collector.retry import Backoff, retry
@@ -71,15 +74,40 @@ class Maintenance:
     clock: WallClock
     backoff: Backoff
     ready: trio.Event
+    is_embedded: bool = False
+    _preflight: Preflight = field(init=False)
     _has_noted_refusal: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._preflight = Preflight(self.database_url, self.recorder_key, may_be_pooled=not self.is_embedded)
+
+    async def check_start(self) -> None:
+        """
+        Check the database before anything is recorded. Takes at most 10 s; `run` repeats the check.
+
+        Raises ConfigError where only other settings help. Any other problem becomes the status of the
+        database, and recording begins, into the spool.
+        """
+        try:
+            with trio.fail_after(START_S_MAX):
+                await self._preflight.check_connection()
+                async with self._connect() as connection:
+                    await self._preflight.check_database(connection)
+        except StoreUnsuitable as error:
+            raise ConfigError((str(error),)) from error
+        except (StoreError, trio.TooSlowError) as error:
+            self._note_failure(error)
 
     async def run(self) -> None:
         """Keep the database in order, and wait for it while it is unavailable; until cancelled."""
         await retry(self._hold_connection, (StoreError, trio.TooSlowError), self._pause)
 
     async def _hold_connection(self) -> None:
-        async with open_connection(self.database_url, application_name="collector-maintenance") as connection:
+        with trio.fail_after(QUERY_S_MAX):
+            await self._preflight.check_connection()
+        async with self._connect() as connection:
             with trio.fail_after(QUERY_S_MAX):
+                await self._preflight.check_database(connection)
                 await self._acquire_lock(connection)
             self.backoff.reset()
             while True:
@@ -88,6 +116,9 @@ class Maintenance:
                 self._note_success()
                 self.ready.set()
                 await trio.sleep(ROUND_S)
+
+    def _connect(self) -> AbstractAsyncContextManager[TrioConnection]:
+        return open_connection(self.database_url, application_name="collector-maintenance")
 
     def _note_success(self) -> None:
         # Where a writer has noted a refusal, only a batch that is written shows that it has passed.
@@ -98,12 +129,15 @@ class Maintenance:
             _log.info("database_available")
 
     async def _pause(self, failure: Exception) -> None:
+        self._note_failure(failure)
+        await trio.sleep(self.backoff.next_delay_s())
+
+    def _note_failure(self, failure: Exception) -> None:
         self._has_noted_refusal = isinstance(failure, StoreRejected)
         # An outage of hours is logged once, not with every try.
         if self.status.note_failure(self.clock(), failure):
             refused = self.status.is_refusing
             _log.warning("database_unavailable", retrying=True, refused=refused, reason=self.status.reason)
-        await trio.sleep(self.backoff.next_delay_s())
 
     async def _acquire_lock(self, connection: TrioConnection) -> None:
         if not await is_schema_applied(connection):

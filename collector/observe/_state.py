@@ -13,7 +13,7 @@ from uuid import UUID
 from attrs import define, evolve, field, frozen
 
 from collector.clock import WallClock
-from collector.errors import StoreRejected
+from collector.errors import StoreError, StoreRejected
 from collector.facts import AuditFact, FeedTracker, FrameBatch, FrameCounts, GapFact, MarketState, RejectFact
 from collector.observe._latency import SLOT_TICKS, AgeTrend, MessageAges, TrendChange, quantile_us, sum_counts
 from collector.observe._series import SeriesRing, SeriesTotals
@@ -107,7 +107,10 @@ class StoreStatus:
 
     def note_failure(self, now_us: int, failure: Exception) -> bool:
         """Note that a write failed. Returns whether that is news."""
-        is_refusing = isinstance(failure, StoreRejected)
+        # No answer in time says nothing about a refusal that is known.
+        is_refusing = isinstance(failure, StoreRejected) or (
+            self.is_refusing and not isinstance(failure, StoreError)
+        )
         is_other = self.note_away(now_us, str(failure)) or is_refusing != self.is_refusing
         self.is_refusing = is_refusing
         return is_other

@@ -212,6 +212,17 @@ async def test_refusal_of_a_write_is_not_cleared_by_a_round(database_url: str) -
     assert (status.phase, status.is_refusing) == (StorePhase.AVAILABLE, False)
 
 
+def test_missing_answer_does_not_hide_a_refusal() -> None:
+    """A writer that waits in vain knows less than the keeper that was refused."""
+    status = StoreStatus()
+    status.note_failure(1, StoreRejected("permission denied for schema public"))
+    assert not status.note_failure(2, trio.TooSlowError())
+    assert (status.is_refusing, status.reason) == (True, "permission denied for schema public")
+
+    status.note_failure(3, StoreUnavailable("connection refused"))
+    assert (status.is_refusing, status.reason) == (False, "connection refused")
+
+
 @pytest.mark.parametrize("text", ["--", "no column"])
 async def test_partition_function_refuses_nothing_silently(database_url: str, text: str) -> None:
     """An unknown parent drops nothing."""
