@@ -1,6 +1,7 @@
 """The commands that read a recording back: `verify`, `book`, `rederive`."""
 
 import json
+import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -18,13 +19,28 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
+def _session_name(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """A session's number, or its key, or at least four characters that its key begins with."""
+    if value is None or re.fullmatch(r"[0-9]{1,9}|[0-9A-Fa-f][0-9A-Fa-f-]{3,35}", value):
+        return value
+    raise click.BadParameter("must be the number of a session, or its key or at least four digits of that")
+
+
+_SESSION_OPTION = click.option(
+    "--session",
+    metavar="NUMBER_OR_KEY",
+    callback=_session_name,
+    help="One session, by its number, its key or the beginning of its key; without it, all.",
+)
+
+
 @click.command()
-@click.option("--session", "session_id", type=click.IntRange(1), help="One session; without it, all.")
+@_SESSION_OPTION
 @click.option("--json", "as_json", is_flag=True, help="A JSON object for each session, a line each.")
-def verify(session_id: int | None, as_json: bool) -> None:
+def verify(session: str | None, as_json: bool) -> None:
     """Prove the recording in DATABASE_URL complete and consistent, or say where it is not (exit status 1)."""
     set_up_logs("INFO", None)
-    from collector.recording import SessionReport, verify_sessions
+    from collector.recording import SessionReport, find_session, verify_sessions
 
     def print_report(report: SessionReport) -> None:
         _end_progress()
@@ -33,16 +49,18 @@ def verify(session_id: int | None, as_json: bool) -> None:
             return
         verdict = "good" if report.is_good else "NOT GOOD"
         click.echo(
-            f"session {report.session_id} ({report.status}): {verdict}; {report.frames} frames in"
-            f" {report.batches} batches, {report.gaps} recorded gaps"
+            f"session {report.session_id} {report.session_key} ({report.status}): {verdict};"
+            f" {report.frames} frames in {report.batches} batches, {report.gaps} recorded gaps"
         )
         for line in (*report.notes, *report.findings):
             click.echo(f"  {line}")
 
-    reports = _read_database(
-        lambda connection: verify_sessions(connection, session_id, print_report, _show_progress)
-    )
-    _report_none(session_id, reports)
+    async def check(connection: "TrioConnection") -> list[SessionReport]:
+        number = None if session is None else await find_session(connection, session)
+        return await verify_sessions(connection, number, print_report, _show_progress)
+
+    reports = _read_database(check)
+    _report_none(reports)
     sys.exit(0 if reports and all(report.is_good for report in reports) else 1)
 
 
@@ -73,17 +91,17 @@ def book(ticker: str, at: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--session", "session_id", type=click.IntRange(1), help="One session; without it, all.")
+@_SESSION_OPTION
 @click.option("--dry-run", "is_dry", is_flag=True, help="Report the differences; replace nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each session, one per line.")
-def rederive(session_id: int | None, is_dry: bool, as_json: bool) -> None:
+def rederive(session: str | None, is_dry: bool, as_json: bool) -> None:
     """
     Rebuild the rows in DATABASE_URL from the raw frames, replace the stored ones, and report differences.
 
     The exit status is 1 when a session was refused: it is still being recorded, or raw frames are missing.
     """
     set_up_logs("INFO", None)
-    from collector.recording import RederiveReport, rederive_lines, rederive_sessions
+    from collector.recording import RederiveReport, find_session, rederive_lines, rederive_sessions
 
     def print_report(report: RederiveReport) -> None:
         _end_progress()
@@ -91,12 +109,12 @@ def rederive(session_id: int | None, is_dry: bool, as_json: bool) -> None:
         for line in [json_line] if as_json else rederive_lines(report):
             click.echo(line)
 
-    reports = _read_database(
-        lambda connection: rederive_sessions(
-            connection, session_id, print_report, _show_progress, is_dry=is_dry
-        )
-    )
-    _report_none(session_id, reports)
+    async def replace(connection: "TrioConnection") -> list[RederiveReport]:
+        number = None if session is None else await find_session(connection, session)
+        return await rederive_sessions(connection, number, print_report, _show_progress, is_dry=is_dry)
+
+    reports = _read_database(replace)
+    _report_none(reports)
     sys.exit(1 if any(report.refusal for report in reports) else 0)
 
 
@@ -113,19 +131,10 @@ def _read_database(work: Callable[["TrioConnection"], Awaitable[_T]]) -> _T:
     return run_to_exit(run)
 
 
-def _report_none(session_id: int | None, reports: Sequence[object]) -> None:
-    """
-    Report that there is no session.
-
-    An empty database is no error. A requested session that does not exist ends the command with status 1.
-    """
-    if reports:
-        return
-    if session_id is None:
+def _report_none(reports: Sequence[object]) -> None:
+    """Report that there is no session, which is no error."""
+    if not reports:
         click.echo("collector: the database holds no sessions yet", err=True)
-        return
-    click.echo(f"collector: there is no session {session_id}", err=True)
-    sys.exit(1)
 
 
 def _show_progress(session_id: int, done: int, batches: int) -> None:

@@ -39,6 +39,7 @@ from collector.database._recorded import (
     fetch_batch_rows,
     fetch_session_rows,
     fetch_tracker_state,
+    find_sessions,
     open_row_pages,
 )
 from collector.database._replacement import KindDifference, Replacement
@@ -78,6 +79,7 @@ __all__ = [
     "fetch_unknown_cause",
     "find_obstacle",
     "find_risks",
+    "find_sessions",
     "holds_session_locks",
     "is_proven_empty",
     "is_schema_applied",

@@ -33,6 +33,7 @@ class StoredSnapshot:
     """A snapshot row: which session it belongs to, where it stands, and its levels."""
 
     session_id: int
+    session_key: str
     market_id: int
     received_us: int
     sid: int
@@ -124,8 +125,9 @@ async def fetch_newest_snapshot(
     """The newest snapshot of a market by then, of one session or of any."""
     async with connection.cursor(row_factory=class_row(StoredSnapshot)) as cursor:
         await cursor.execute(
-            "SELECT s.session_id, s.market_id, s.received_us, s.sid, s.sequence_number, s.yes_bids,"
-            " s.no_bids FROM rl_snapshot_rows s"
+            "SELECT s.session_id, o.session_key::text AS session_key, s.market_id, s.received_us, s.sid,"
+            " s.sequence_number, s.yes_bids, s.no_bids"
+            " FROM rl_snapshot_rows s JOIN rl_orderbook_sessions o USING (session_id)"
             " WHERE s.market_id = (SELECT market_id FROM rl_markets WHERE market_ticker = %s)"
             " AND s.received_us <= %s AND (%s::integer IS NULL OR s.session_id = %s)"
             " ORDER BY s.received_us DESC, s.frame_number DESC LIMIT 1",

@@ -5,10 +5,11 @@ What is read of a recorded session: its row, its batches with their raw blocks, 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
+from uuid import UUID
 
 from psycopg.rows import TupleRow, dict_row
 
-from collector.database._transactions import Pages, open_pages
+from collector.database._transactions import Pages, open_pages, read_only
 from collector.facts import TrackerStateFact
 from collector.postgres import TrioConnection
 from collector.storage import ColumnType, RowKind
@@ -36,6 +37,24 @@ async def fetch_session_rows(
             "SELECT * FROM rl_orderbook_sessions WHERE %(id)s::integer IS NULL OR session_id = %(id)s"
             " ORDER BY session_id",
             {"id": session_id},
+        )
+        return await cursor.fetchall()
+
+
+async def find_sessions(connection: TrioConnection, name: str, limit: int) -> list[tuple[int, UUID]]:
+    """
+    Numbers and keys of the sessions that a name means: the one with this number, if there is one; else those
+    whose keys begin with it, with or without dashes.
+    """
+    async with read_only(connection):
+        cursor = await connection.execute(
+            "WITH named AS (SELECT session_id, session_key, session_id::text = %(name)s AS is_number"
+            "  FROM rl_orderbook_sessions WHERE session_id::text = %(name)s"
+            "  OR starts_with(replace(session_key::text, '-', ''), replace(lower(%(name)s), '-', '')))"
+            " SELECT session_id, session_key FROM named"
+            " WHERE is_number OR NOT EXISTS (SELECT FROM named WHERE is_number)"
+            " ORDER BY session_id LIMIT %(limit)s",
+            {"name": name, "limit": limit},
         )
         return await cursor.fetchall()
 

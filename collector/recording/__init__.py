@@ -17,6 +17,7 @@ from collector.recording._ledger_checks import ledger_faults
 from collector.recording._rebuild import parse_instant, rebuild_book
 from collector.recording._recording import Recording
 from collector.recording._rederive import RederiveReport, rederive_sessions
+from collector.recording._session_reader import find_session
 from collector.recording._verify import SessionReport, verify_sessions
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "SessionReport",
     "book_as_json",
     "book_lines",
+    "find_session",
     "ledger_faults",
     "parse_instant",
     "rebuild_book",

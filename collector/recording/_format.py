@@ -13,6 +13,7 @@ def book_as_json(book: RebuiltBook) -> dict[str, Any]:
         "market_ticker": book.market_ticker,
         "at_us": book.at_us,
         "session_id": book.session_id,
+        "session_key": book.session_key,
         "sequence_number": book.sequence_number,
         "as_of_us": book.as_of_us,
         "is_exact": book.is_exact,
@@ -32,7 +33,7 @@ def book_lines(book: RebuiltBook) -> list[str]:
     origin = "rows" if book.source == "rows" else "raw frames, since retention has dropped the rows"
     lines = [
         f"{book.market_ticker} at {iso_us(book.at_us)}: {state}",
-        f"  session {book.session_id}, sequence number {book.sequence_number},"
+        f"  session {book.session_id} {book.session_key}, sequence number {book.sequence_number},"
         f" as of {iso_us(book.as_of_us)}, rebuilt from {origin}",
     ]
     if book.sample_rate > 1:
@@ -49,10 +50,12 @@ def book_lines(book: RebuiltBook) -> list[str]:
 def rederive_lines(report: RederiveReport) -> list[str]:
     """What became of a session, then what differed, kind by kind."""
     if report.refusal is not None:
-        return [f"session {report.session_id}: REFUSED, nothing replaced: {report.refusal}"]
+        return [
+            f"session {report.session_id} {report.session_key}: REFUSED, nothing replaced: {report.refusal}"
+        ]
     done = "replaced" if report.is_applied else "not replaced (dry run)"
     difference = "the rows differ" if report.is_different else "no difference"
-    lines = [f"session {report.session_id}: {difference}; {done}"]
+    lines = [f"session {report.session_id} {report.session_key}: {difference}; {done}"]
     for kind, counts in report.kinds.items():
         if counts.missing or counts.extra:
             lines.append(

@@ -69,6 +69,7 @@ class RebuiltBook:
     market_ticker: str
     at_us: int
     session_id: int
+    session_key: str
     sequence_number: int
     as_of_us: int
     unknown_cause: str | None
@@ -161,6 +162,7 @@ async def _rebuild(connection: TrioConnection, ticker: str, at_us: int, *, is_ne
         market_ticker=ticker,
         at_us=at_us,
         session_id=snapshot.session_id,
+        session_key=snapshot.session_key,
         sequence_number=max((snapshot.sequence_number, *(change.sequence_number for change in changes))),
         as_of_us=max((snapshot.received_us, *(change.received_us for change in changes))),
         unknown_cause=best.unknown_cause,
@@ -282,11 +284,15 @@ async def _from_raw(
     tracker = await _fold_until(connection, session, at_us)
     market = tracker.markets.get(ticker, MarketState(ticker))
     if not market.snapshots:
-        raise NoBook(f"no snapshot of {ticker} was received before that time in session {session.session_id}")
+        raise NoBook(
+            f"no snapshot of {ticker} was received before that time in session {session.session_id}"
+            f" {session.key}"
+        )
     return RebuiltBook(
         market_ticker=ticker,
         at_us=at_us,
         session_id=session.session_id,
+        session_key=session.key,
         sequence_number=market.sequence_number,
         as_of_us=market.received_us,
         unknown_cause=candidate.unknown_cause,

@@ -36,6 +36,7 @@ class RederiveReport:
     """
 
     session_id: int
+    session_key: str
     is_applied: bool = False
     refusal: str | None = None
     kinds: dict[str, KindDifference] = field(factory=dict[str, KindDifference])
@@ -64,7 +65,7 @@ async def rederive_sessions(
         sessions = await fetch_sessions(connection, session_id)
     reports: list[RederiveReport] = []
     for session in sessions:
-        report = RederiveReport(session.session_id)
+        report = RederiveReport(session.session_id, session.key)
         try:
             with translate_errors():
                 async with connection.transaction(force_rollback=is_dry):

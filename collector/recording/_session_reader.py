@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from collector.database import Pages, fetch_batch_rows, fetch_session_rows
+from collector.database import Pages, fetch_batch_rows, fetch_session_rows, find_sessions
 from collector.errors import CollectorError
 from collector.facts import FRAME_COUNTS, FrameCounts, NoteKind, StreamFold, TrackerStateFact
 from collector.postgres import TrioConnection
@@ -23,6 +23,8 @@ class NotProven(CollectorError):  # noqa: N818 - names the state of a recording
 
 
 _NO_BLOCK: Final = checksum_of(b"")
+NAMED_MAX: Final = 5
+"""Sessions that are named when the beginning of a key is not enough."""
 
 
 @frozen
@@ -35,6 +37,11 @@ class RecordedSession:
     def session_id(self) -> int:
         """The number that the database gave."""
         return int(self.row["session_id"])
+
+    @property
+    def key(self) -> str:
+        """The key that its recorder made."""
+        return str(self.row["session_key"])
 
     @property
     def market_tickers(self) -> tuple[str, ...]:
@@ -159,6 +166,26 @@ class RecordedBatch:
         if last_frame != self.last_frame:
             raise NotProven(f"batch {number}: the raw block ends with frame {last_frame}")
         return content
+
+
+class SessionNotFound(CollectorError):  # noqa: N818 - names the thing
+    """No session has the given number or key, or several keys begin with it."""
+
+
+async def find_session(connection: TrioConnection, name: str) -> int:
+    """
+    The number of the session that a name means: its number, or its key, or the beginning of its key.
+
+    Raises SessionNotFound, StoreUnavailable and StoreRejected.
+    """
+    found = await find_sessions(connection, name, NAMED_MAX + 1)
+    if not found:
+        raise SessionNotFound(f"there is no session {name}")
+    if len(found) > 1:
+        named = ", ".join(f"{session_id} ({key})" for session_id, key in found[:NAMED_MAX])
+        more = " and more" if len(found) > NAMED_MAX else ""
+        raise SessionNotFound(f"{name} may be session {named}{more}: give more of the key")
+    return found[0][0]
 
 
 async def fetch_sessions(connection: TrioConnection, session_id: int | None) -> list[RecordedSession]:

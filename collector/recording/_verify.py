@@ -48,6 +48,7 @@ class SessionReport:
     """
 
     session_id: int
+    session_key: str
     status: str
     frames: int = 0
     batches: int = 0
@@ -104,7 +105,7 @@ async def verify_sessions(
 async def _verify(
     connection: TrioConnection, session: RecordedSession, on_progress: OnProgress
 ) -> SessionReport:
-    report = SessionReport(session.session_id, session.status)
+    report = SessionReport(session.session_id, session.key, session.status)
     first_raw_day = await fetch_first_day(connection, RAW_BLOCK.table)
     may_be_gone = _is_dropped(session.started_us, first_raw_day)
     walk = _Walk()

@@ -232,7 +232,8 @@ def test_verify_command(tmp_path: Path, database_url: str) -> None:
     with program("verify", environ=environ) as verify:
         assert verify.process.wait(60) == 0
         verify._reader.join(5)
-    assert verify.lines[0].startswith("session 1 (closed): good; ")
+    ((key,),) = query(database_url, "SELECT session_key FROM rl_orderbook_sessions")
+    assert verify.lines[0].startswith(f"session 1 {key} (closed): good; ")
 
     with psycopg.connect(database_url) as spoiler:
         spoiler.execute("DELETE FROM rl_delta_rows WHERE ctid = (SELECT min(ctid) FROM rl_delta_rows)")
