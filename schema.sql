@@ -209,7 +209,7 @@ CREATE TABLE IF NOT EXISTS rl_raw_blocks (
     last_received_us  bigint NOT NULL,
     first_frame     bigint NOT NULL,
     last_frame      bigint NOT NULL,
-    session_id      integer NOT NULL,
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
     format          smallint NOT NULL,          -- see docs/recording-format.md
     lexicon_number  smallint NOT NULL,          -- 0: none
     checksum        bytea NOT NULL,             -- first 8 bytes of SHA-256 of the payload
@@ -222,7 +222,7 @@ ALTER TABLE rl_raw_blocks ALTER COLUMN payload SET STORAGE EXTERNAL;
 CREATE TABLE IF NOT EXISTS rl_tracker_states (
     received_us     bigint NOT NULL,            -- of the frame
     frame_number    bigint NOT NULL,
-    session_id      integer NOT NULL,
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
     state           bytea NOT NULL              -- see docs/recording-format.md
 ) PARTITION BY RANGE (received_us);
 

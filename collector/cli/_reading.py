@@ -40,7 +40,7 @@ _SESSION_OPTION = click.option(
 def verify(session: str | None, as_json: bool) -> None:
     """Prove the recording in DATABASE_URL complete and consistent, or say where it is not (exit status 1)."""
     set_up_logs("INFO", None)
-    from collector.recording import SessionReport, find_session, verify_sessions
+    from collector.recording import SessionReport, find_session, verify_sessions, verify_tables
 
     def print_report(report: SessionReport) -> None:
         _end_progress()
@@ -55,13 +55,19 @@ def verify(session: str | None, as_json: bool) -> None:
         for line in (*report.notes, *report.findings):
             click.echo(f"  {line}")
 
-    async def check(connection: "TrioConnection") -> list[SessionReport]:
+    async def check(connection: "TrioConnection") -> bool:
         number = None if session is None else await find_session(connection, session)
-        return await verify_sessions(connection, number, print_report, _show_progress)
+        reports = await verify_sessions(connection, number, print_report, _show_progress)
+        findings = [] if session is not None else await verify_tables(connection)
+        _end_progress()
+        _report_none(reports)
+        if findings:
+            click.echo(json.dumps({"tables": findings, "is_good": False}) if as_json else "tables: NOT GOOD")
+        for finding in [] if as_json else findings:
+            click.echo(f"  {finding}")
+        return bool(reports) and not findings and all(report.is_good for report in reports)
 
-    reports = _read_database(check)
-    _report_none(reports)
-    sys.exit(0 if reports and all(report.is_good for report in reports) else 1)
+    sys.exit(0 if _read_database(check) else 1)
 
 
 @click.command()

@@ -9,7 +9,7 @@ Starts no task. Reads no clock.
 - `_session_store`: a session's batches, over one connection after another.
 - `_transactions`: transactions and pages. `_recorded`, `_book_rows`, `_coverage`,
   `_session_summary`: reading.
-- `_replacement`: new rows in place of a session's old ones.
+- `_strays`: rows that belong to nothing. `_replacement`: new rows in place of a session's old ones.
 """
 
 from collector.database._book_rows import (
@@ -47,6 +47,7 @@ from collector.database._schema import apply_schema, is_schema_applied
 from collector.database._session_store import PostgresSession
 from collector.database._session_summary import fetch_session_summaries
 from collector.database._sessions import close_orphans, take_recorder_lock
+from collector.database._strays import fetch_strays
 from collector.database._transactions import Pages, read_only
 
 __all__ = [
@@ -75,6 +76,7 @@ __all__ = [
     "fetch_recording_sessions",
     "fetch_session_rows",
     "fetch_session_summaries",
+    "fetch_strays",
     "fetch_tracker_state",
     "fetch_unknown_cause",
     "find_obstacle",

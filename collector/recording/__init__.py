@@ -18,7 +18,7 @@ from collector.recording._rebuild import parse_instant, rebuild_book
 from collector.recording._recording import Recording
 from collector.recording._rederive import RederiveReport, rederive_sessions
 from collector.recording._session_reader import find_session
-from collector.recording._verify import SessionReport, verify_sessions
+from collector.recording._verify import SessionReport, verify_sessions, verify_tables
 
 __all__ = [
     "MarketCoverage",
@@ -34,4 +34,5 @@ __all__ = [
     "rederive_lines",
     "rederive_sessions",
     "verify_sessions",
+    "verify_tables",
 ]

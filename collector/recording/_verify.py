@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 from attrs import asdict, define, field
 
-from collector.database import fetch_first_day, open_row_pages, read_only
+from collector.database import fetch_first_day, fetch_strays, open_row_pages, read_only
 from collector.facts import FrameCounts
 from collector.postgres import TrioConnection
 from collector.recording._derivation import BUCKET_US, Bucket, Derivation, RowSums
@@ -100,6 +100,21 @@ async def verify_sessions(
             on_report(report)
             reports.append(report)
     return reports
+
+
+async def verify_tables(connection: TrioConnection) -> list[str]:
+    """
+    What the tables hold that belongs to no session, or to no market: the sums over sessions miss such rows.
+
+    Reads every table once. Raises StoreUnavailable and StoreRejected.
+    """
+    findings: list[str] = []
+    for strays in await fetch_strays(connection):
+        if strays.without_session:
+            findings.append(f"{strays.table}: {strays.without_session} rows of sessions that do not exist")
+        if strays.without_market:
+            findings.append(f"{strays.table}: {strays.without_market} rows of markets that do not exist")
+    return findings
 
 
 async def _verify(
