@@ -116,7 +116,7 @@ async def run_ordeal(plan: Plan, folder: Path) -> tuple[Runs, Proof]:
     with trio.fail_after(plan.s_max()):
         async with open_server() as server, open_proxy(("127.0.0.1", server.port)) as proxy:
             url = through_port(server.url, proxy.port)
-            changes = {"RL_FLUSH_INTERVAL": f"{plan.flush_s:g}"}
+            changes = {"RL_FLUSH_INTERVAL": f"{plan.flush_s:g}", "RL_REWRITE_WINDOW": "0"}
             async with open_bench(folder, plan.markets, plan.rate, plan.seed, url, **changes) as bench:
                 await kill_often(plan, bench, proxy, runs)
                 await run_last(bench, runs)

@@ -145,7 +145,10 @@ class Outcome:
 async def run_ordeal(plan: Plan, folder: Path) -> tuple[Outcome, Proof]:
     """All of it."""
     outcome = Outcome()
-    changes = {"RL_SPOOL_MAX_MB": str(plan.spool_mb)} if plan.spool_mb else {}
+    # What is kept after it was written is not what waits.
+    changes = {"RL_REWRITE_WINDOW": "0"}
+    if plan.spool_mb:
+        changes["RL_SPOOL_MAX_MB"] = str(plan.spool_mb)
     with trio.fail_after(plan.s_max()):
         async with open_server() as server, open_proxy(("127.0.0.1", server.port)) as proxy:
             url = through_port(server.url, proxy.port)

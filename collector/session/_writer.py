@@ -31,7 +31,7 @@ from collector.facts import ConnectionEvent
 from collector.observe import RecorderState, SessionStats, StorePhase, get_logger
 from collector.retry import Backoff, retry
 from collector.session._backlog import Backlog
-from collector.spool import Journal, SpoolFailed, SpoolFull, is_refused_alone
+from collector.spool import Journal, SpoolFailed, SpoolFull, set_aside_if_alone
 from collector.storage import Batch, Held, SessionEnding, SessionLink, SessionStore
 
 DIRECT_S_MAX: Final = 2.0
@@ -276,16 +276,19 @@ class SessionWriter:
 
     async def _drain_batch(self, link: SessionLink, batch: Batch) -> None:
         """Write the first batch of the journal; set it aside where it alone is refused."""
+        refusal: StoreRejected | None = None
         try:
             await self._write(link, batch, WRITE_S_MAX)
-        except StoreRejected as refusal:
-            with trio.fail_after(WRITE_S_MAX):
-                is_alone = await is_refused_alone(link, self.journal, batch)
-            if is_alone:
-                await self.journal.set_aside(str(refusal))
+        except StoreRejected as error:
+            refusal = error
+        if refusal is None:
+            await self.journal.advance()
+            return
+        with trio.fail_after(WRITE_S_MAX):
+            if await set_aside_if_alone(link, self.journal, batch, refusal):
                 self._note_lost(f"batch {batch.number} is refused: {refusal}")
-            raise
-        await self.journal.advance()
+        # The next batch is written over a new connection.
+        raise refusal
 
     async def _end_last_chance(self, finish: Callable[[], None]) -> None:
         """Once the service stops: leave what is on the disk there when the database does not come back."""

@@ -5,7 +5,7 @@ Does not know PostgreSQL.
 
 - `_records`: records as bytes. `_journal`: the records of one session, bounded, checksummed.
 - `_disk`: what is needed of a disk. `_folder`: files that are on the disk when a write returns.
-- `_refusals`: whether one batch alone is refused.
+- `_refusals`: a batch that alone is refused is set aside.
 - `_leftovers`, `_recovery`: what an earlier process left is found, and goes into the database.
 """
 
@@ -14,7 +14,7 @@ from collector.spool._folder import open_folder
 from collector.spool._journal import Journal, Spool
 from collector.spool._leftovers import find_leftovers
 from collector.spool._recovery import run_recovery
-from collector.spool._refusals import is_refused_alone
+from collector.spool._refusals import set_aside_if_alone
 
 __all__ = [
     "Journal",
@@ -22,7 +22,7 @@ __all__ = [
     "SpoolFailed",
     "SpoolFull",
     "find_leftovers",
-    "is_refused_alone",
     "open_folder",
     "run_recovery",
+    "set_aside_if_alone",
 ]

@@ -18,7 +18,7 @@ from collector.observe import get_logger
 from collector.retry import Backoff, retry
 from collector.spool._disk import SpoolFailed
 from collector.spool._journal import Journal
-from collector.spool._refusals import is_refused_alone
+from collector.spool._refusals import set_aside_if_alone
 from collector.storage import Batch, OpenStore, SessionEnding, SessionLink, SessionStore
 
 DIED: Final = "recorder_died"
@@ -102,12 +102,14 @@ class _LeftSession:
             _log.info("journal_replayed", session=held.session_id, batches=batches)
 
     async def _write_batch(self, link: SessionLink, batch: Batch) -> None:
+        refusal: StoreRejected | None = None
         try:
             await link.write(batch)
-        except StoreRejected as refusal:
-            if await is_refused_alone(link, self.journal, batch):
-                await self.journal.set_aside(str(refusal))
-            raise
+        except StoreRejected as error:
+            refusal = error
+        if refusal is not None:
+            await set_aside_if_alone(link, self.journal, batch, refusal)
+            raise refusal
         if batch.frames:
             self.last_us = batch.frames[-1].received_us
         await self.journal.advance()

@@ -10,7 +10,21 @@ from collector.spool._journal import Journal
 from collector.storage import Batch, SessionLink
 
 
-async def is_refused_alone(link: SessionLink, journal: Journal, refused: Batch) -> bool:
+async def set_aside_if_alone(
+    link: SessionLink, journal: Journal, refused: Batch, refusal: StoreRejected
+) -> bool:
+    """
+    Set the first batch of a journal aside if it alone is refused. Returns whether it was.
+
+    Raises SpoolFailed, StoreUnavailable and StoreRejected.
+    """
+    is_alone = await _is_refused_alone(link, journal, refused)
+    if is_alone:
+        await journal.set_aside(str(refusal))
+    return is_alone
+
+
+async def _is_refused_alone(link: SessionLink, journal: Journal, refused: Batch) -> bool:
     """
     Whether the store accepts a later batch with the same kinds of rows, and still refuses this one.
 

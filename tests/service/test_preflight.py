@@ -69,7 +69,7 @@ def environ_for(simulator: Simulator, url: str, folder: object) -> dict[str, str
 
 async def refusal_of(simulator: Simulator, url: str) -> str:
     """The one line with which the start is refused."""
-    with pytest.raises(BaseExceptionGroup) as caught:
+    with pytest.RaisesGroup(ConfigError, flatten_subgroups=True) as caught:
         async with serve(settings_for(simulator, url)):
             pass
     (error,) = leaves_of(caught.value)
