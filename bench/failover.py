@@ -185,7 +185,7 @@ async def _wait_until_whole(stage: Stage, collector: trio.Process) -> None:
 async def _note_kept(stage: Stage, before: dict[str, Any]) -> None:
     after = await _status(stage.bench)
     stage.outcome.kept_bytes = after["spool"]["kept_bytes"] - before["spool"]["kept_bytes"]
-    stage.outcome.kept_frames = after["counts"]["messages"] - before["counts"]["messages"]
+    stage.outcome.kept_frames = after["frames_received"] - before["frames_received"]
 
 
 async def _status(bench: Bench) -> dict[str, Any]:

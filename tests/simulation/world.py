@@ -78,6 +78,8 @@ class World:
     sample_rate: int = 1
     is_following: bool = False
     """Whether markets come and go."""
+    is_set_back: bool = False
+    """Whether the database loses commits that it has confirmed."""
     may_lose: bool = False
     """Whether the database is also set back by more than is kept, or the disk may have no room."""
     last: Process | None = None
@@ -86,7 +88,7 @@ class World:
         self.rng = random.Random(self.seed)
         self.sample_rate = self.rng.choice((1, 1, 1, 5))
         self.is_following = self.rng.random() < 0.5
-        self.may_lose = self.rng.random() < 0.3
+        self.may_lose, self.is_set_back = self.rng.choice(((False, False), (False, True), (True, True)))
         self.database = TwinDatabase(random.Random(self.rng.getrandbits(64)))
         self.exchange = TwinExchange(
             random.Random(self.rng.getrandbits(64)),
@@ -145,7 +147,8 @@ class World:
 
     def _spool_bytes(self) -> int:
         """A small one has no room for the rewrite window."""
-        return self.rng.choice((40_000, 400_000)) if self.may_lose else 40_000_000
+        has_room = self.is_set_back and not self.may_lose
+        return 40_000_000 if has_room else self.rng.choice((40_000, 400_000))
 
     async def _run(self, process: Process, changes: trio.MemoryReceiveChannel[Tickers]) -> None:
         context = process.context
@@ -192,9 +195,13 @@ class World:
         """Let things go wrong, one after the other, each at an instant of the seed's choice."""
         rng = self.rng
         process = self.start(nursery)
-        acts = [self._storm_frames, self._storm_database, self._storm_clock, self._set_back, self._refuse]
+        acts = [self._storm_frames, self._storm_database, self._storm_clock, self._refuse]
+        if self.is_set_back:
+            acts.append(self._set_back)
+        if self.may_lose or not self.is_set_back:
+            acts.append(self._storm_disk)
         if self.may_lose:
-            acts += [self._storm_disk, self._set_back_far, self._refuse_some]
+            acts += [self._set_back_far, self._refuse_some]
         if self.is_following:
             acts.append(self._storm_markets)
         while trio.current_time() < STORM_S:
