@@ -10,7 +10,6 @@ from uuid import UUID
 
 from attrs import frozen
 
-from collector.errors import StoreChanged
 from collector.postgres import TrioConnection
 
 _KEY: Final = (
@@ -41,13 +40,12 @@ class DatabaseIdentity:
 
 
 async def fetch_identity(connection: TrioConnection) -> DatabaseIdentity:
-    """Which database a connection reaches now. Raises StoreChanged when it has no key."""
+    """Which database a connection reaches now. One whose tables were emptied gets another key."""
+    await connection.execute("INSERT INTO rl_database DEFAULT VALUES ON CONFLICT DO NOTHING")
     cursor = await connection.execute(_KEY)
     row = await cursor.fetchone()
     assert row is not None
     key, is_server_readable = row
-    if key is None:
-        raise StoreChanged("the database has no key in rl_database: its tables were emptied")
     if not is_server_readable:
         return DatabaseIdentity(key)
     cursor = await connection.execute(_SERVER)

@@ -43,7 +43,7 @@ _VIEW_MARKS: Final[Mapping[str, frozenset[str]]] = {
 }
 """Our views, with columns in the same way."""
 _WRITTEN: Final = (
-    *("rl_markets", "rl_orderbook_sessions", "rl_write_ledger", "rl_raw_lexicons"),
+    *("rl_database", "rl_markets", "rl_orderbook_sessions", "rl_write_ledger", "rl_raw_lexicons"),
     *(kind.table for kind in (*KINDS, RAW_BLOCK)),
 )
 """Tables that a batch is written into."""

@@ -136,6 +136,24 @@ def become_another_database(url: str) -> None:
     execute(url, "UPDATE rl_database SET database_key = gen_random_uuid()")
 
 
+async def test_emptied_tables_are_another_database(database_url: str) -> None:
+    """Its old key is gone with the rows. The session begins again, from its first batch on."""
+    await prepare(database_url)
+    session = opening()
+    store, batches = store_of(database_url, session), batches_of(session)
+    async with store.connect() as link:
+        before = await link.begin()
+        await link.write(batches[0])
+    execute(database_url, "TRUNCATE rl_database, rl_markets, rl_orderbook_sessions CASCADE")
+    async with store.connect() as link:
+        after = await link.begin()
+        assert after.database != before.database
+        assert after.last_batch == 0
+        for batch in batches:
+            await link.write(batch)
+    assert raw_frames_of(database_url, session) == list(TEXTS)
+
+
 @pytest.mark.parametrize("change", [lose_tail, become_another_database])
 async def test_a_batch_is_refused_where_the_ledger_is_not_as_the_recorder_left_it(
     database_url: str, change: Callable[[str], None]
