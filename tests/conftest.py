@@ -69,6 +69,14 @@ def postgres_15_server_url() -> Generator[str]:
 
 
 @pytest.fixture(params=["15", "18"])
+def each_database_url(request: pytest.FixtureRequest) -> Generator[str]:
+    """An empty database on the oldest and on the newest PostgreSQL, one after the other."""
+    server = "postgres_15_server_url" if request.param == "15" else "server_url"
+    with new_database(request.getfixturevalue(server)) as url:
+        yield url
+
+
+@pytest.fixture(params=["15", "18"])
 def cluster(request: pytest.FixtureRequest) -> Generator[Cluster]:
     """A server of the test's own, running, of the oldest and of the newest PostgreSQL."""
     programs = PROGRAMS_15 if request.param == "15" else programs_18()

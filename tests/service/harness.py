@@ -20,6 +20,7 @@ import trio
 from typing_extensions import override
 
 from collector.app import run_service
+from collector.clock import WallClock, system_clock
 from collector.config import Settings, read_settings
 from collector.postgres import open_connection
 from collector.rawblocks import BlockContent, decode_block
@@ -64,13 +65,13 @@ class Service:
     is_safe: bool | None = None
     _is_ready: trio.Event = attrs.field(factory=trio.Event)
 
-    async def run(self, settings: Settings) -> None:
+    async def run(self, settings: Settings, clock: WallClock) -> None:
         def note_ready(urls: list[str]) -> None:
             self.url = urls[0]
             self._is_ready.set()
 
         self.is_safe = await run_service(
-            settings, on_ready=note_ready, rng=QuickRandom(), stopping=self.stopping
+            settings, on_ready=note_ready, clock=clock, rng=QuickRandom(), stopping=self.stopping
         )
         self.ended.set()
 
@@ -97,12 +98,12 @@ class Service:
 
 
 @asynccontextmanager
-async def serve(settings: Settings) -> AsyncGenerator[Service]:
+async def serve(settings: Settings, clock: WallClock = system_clock) -> AsyncGenerator[Service]:
     """Run the service for the time of the block; it is stopped in order at the end."""
     service = Service()
     with trio.fail_after(TEST_S_MAX):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(service.run, settings)
+            nursery.start_soon(service.run, settings, clock)
             await service.wait_ready()
             yield service
             await service.stop()

@@ -42,6 +42,12 @@ FOREIGN = {
 }
 
 
+@pytest.fixture
+def database_url(each_database_url: str) -> str:
+    """Each test runs on the oldest and on the newest PostgreSQL."""
+    return each_database_url
+
+
 @contextmanager
 def new_role(database_url: str) -> Generator[tuple[str, str]]:
     """A role without any rights of its own: its name, and its URL of the database."""

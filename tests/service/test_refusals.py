@@ -5,9 +5,11 @@ import pytest
 import trio
 from psycopg import sql
 
+from collector.clock import system_clock
 from collector.database import apply_schema
 from collector.postgres import open_connection
 from collector.simulator import open_simulator
+from collector.storage import DAY_US
 from tests.recording.recordings import execute
 from tests.service.harness import (
     Service,
@@ -31,6 +33,12 @@ CHECK = (
     "ALTER TABLE rl_delta_rows ADD CONSTRAINT no CHECK (received_us < 0) NOT VALID",
     "ALTER TABLE rl_delta_rows DROP CONSTRAINT no",
 )
+
+
+@pytest.fixture
+def database_url(each_database_url: str) -> str:
+    """Each test runs on the oldest and on the newest PostgreSQL."""
+    return each_database_url
 
 
 async def wait_until_stored(url: str) -> None:
@@ -122,3 +130,36 @@ async def test_a_single_refused_batch_holds_up_nothing(database_url: str) -> Non
     await assert_verified(database_url)
     first = next(iter(raw_frames(database_url).values()))
     assert first == sent_frames(simulator)[0]
+
+
+async def test_missing_right_to_make_partitions_at_midnight(database_url: str) -> None:
+    """Batches of a day without partitions wait, those of the day before are written; then all are."""
+    role = "recorder_midnight"
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute(f"CREATE ROLE {role} LOGIN")
+        owner.execute(f"GRANT CREATE, USAGE ON SCHEMA public TO {role}")
+    recorder_url = change_url(database_url, user=role)
+    simulation = flow(markets=3, rate_per_s=300, messages_max=2700, speed=1.0, keep_account=True)
+    # Receive times follow a clock that was set forward after 5 s.
+    midnight_us = (system_clock() // DAY_US + 10) * DAY_US
+    set_by_us = 0
+
+    def clock() -> int:
+        return system_clock() + set_by_us
+
+    async with open_simulator(simulation) as simulator:
+        async with serve(settings_for(simulator, recorder_url), clock=clock) as service:
+            await wait_until_stored(database_url)
+            execute(database_url, f"REVOKE CREATE ON SCHEMA public FROM {role}, PUBLIC")
+            set_by_us = midnight_us - system_clock()
+            why = await wait_for_store(service, "failed")
+            assert "[42501]" in why
+            await simulator.wait_finished()
+            execute(database_url, f"GRANT CREATE ON SCHEMA public TO {role}")
+            await wait_for_store(service, "ok")
+        assert service.is_safe
+    await assert_verified(database_url)
+    assert list(raw_frames(database_url).values()) == sent_frames(simulator)
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute(f"DROP OWNED BY {role}")
+        owner.execute(f"DROP ROLE {role}")
