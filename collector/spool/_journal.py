@@ -135,6 +135,8 @@ class Journal:
     opening: SessionOpening
     torn_bytes: int = 0
     is_damaged: bool = False
+    refused_rounds: int = 0
+    """How often in a row the first batch that waits was refused while a later one was accepted."""
     _files: deque[SpoolFile] = field(factory=deque[SpoolFile])
     _files_made: int = 0
     _reading: SpoolFile | None = None
@@ -391,7 +393,7 @@ class Journal:
     async def _advance(self) -> None:
         assert self._reading is not None
         file, record = self._reading, self._head
-        self._head = None
+        self._head, self.refused_rounds = None, 0
         self._records_read += 1
         file.records = max(file.records, self._records_read)
         if isinstance(record, Batch):

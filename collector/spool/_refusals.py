@@ -5,23 +5,31 @@ A missing right or a missing table concerns every batch, and passes when somebod
 alone is refused for does not, and would hold up everything after it.
 """
 
+from typing import Final
+
 from collector.errors import StoreRejected
 from collector.spool._journal import Journal
 from collector.storage import Batch, SessionLink
+
+ROUNDS: Final = 3
+"""Tries in a row that must show the same: a right may be taken and given in between."""
 
 
 async def set_aside_if_alone(
     link: SessionLink, journal: Journal, refused: Batch, refusal: StoreRejected
 ) -> bool:
     """
-    Set the first batch of a journal aside if it alone is refused. Returns whether it was.
+    Set the first batch of a journal aside if it alone is refused, in ROUNDS tries in a row. Returns whether
+    it was set aside.
 
     Raises SpoolFailed, StoreUnavailable and StoreRejected.
     """
     is_alone = await _is_refused_alone(link, journal, refused)
-    if is_alone:
-        await journal.set_aside(str(refusal))
-    return is_alone
+    journal.refused_rounds = journal.refused_rounds + 1 if is_alone else 0
+    if journal.refused_rounds < ROUNDS:
+        return False
+    await journal.set_aside(str(refusal))
+    return True
 
 
 async def _is_refused_alone(link: SessionLink, journal: Journal, refused: Batch) -> bool:
