@@ -16,7 +16,7 @@ class SpoolFull(CollectorError):  # noqa: N818 - a state of the spool
 
 
 class SpoolFailed(CollectorError):  # noqa: N818 - a state of the spool
-    """The disk did not do as it was told; the message is the system's."""
+    """The disk refused an operation; the message is the system's."""
 
 
 class Disk(Protocol):
