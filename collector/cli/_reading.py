@@ -20,17 +20,20 @@ _T = TypeVar("_T")
 
 
 def _session_name(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    """A session's number, or its key, or at least four characters that its key begins with."""
+    """A session's number, or its key, or at least four characters (eight digits) that its key begins with."""
     if value is None or re.fullmatch(r"[0-9]{1,9}|[0-9A-Fa-f][0-9A-Fa-f-]{3,35}", value):
         return value
-    raise click.BadParameter("must be the number of a session, or its key or at least four digits of that")
+    raise click.BadParameter(
+        "must be the number of a session, or its key or at least the first four characters of that"
+    )
 
 
 _SESSION_OPTION = click.option(
     "--session",
     metavar="NUMBER_OR_KEY",
     callback=_session_name,
-    help="One session, by its number, its key or the beginning of its key; without it, all.",
+    help="One session, by its number, its key or the beginning of its key (four characters or more, eight if"
+    " they are digits alone); without it, all.",
 )
 
 

@@ -44,13 +44,14 @@ async def fetch_session_rows(
 async def find_sessions(connection: TrioConnection, name: str, limit: int) -> list[tuple[int, UUID]]:
     """
     Numbers and keys of the sessions that a name means: the one with this number, if there is one; else those
-    whose keys begin with it, with or without dashes.
+    whose keys begin with it, with or without dashes. Up to seven digits alone are only ever a number.
     """
     async with read_only(connection):
         cursor = await connection.execute(
             "WITH named AS (SELECT session_id, session_key, session_id::text = %(name)s AS is_number"
             "  FROM rl_orderbook_sessions WHERE session_id::text = %(name)s"
-            "  OR starts_with(replace(session_key::text, '-', ''), replace(lower(%(name)s), '-', '')))"
+            "  OR (%(name)s !~ '^[0-9]{1,7}$' AND"
+            "    starts_with(replace(session_key::text, '-', ''), replace(lower(%(name)s), '-', ''))))"
             " SELECT session_id, session_key FROM named"
             " WHERE is_number OR NOT EXISTS (SELECT FROM named WHERE is_number)"
             " ORDER BY session_id LIMIT %(limit)s",

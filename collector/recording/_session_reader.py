@@ -174,7 +174,8 @@ class SessionNotFound(CollectorError):  # noqa: N818 - names the thing
 
 async def find_session(connection: TrioConnection, name: str) -> int:
     """
-    The number of the session that a name means: its number, or its key, or the beginning of its key.
+    The number of the session that a name means: its number, or its key, or the beginning of its key (of which
+    eight characters are needed if all are digits, since fewer digits are a number).
 
     Raises SessionNotFound, StoreUnavailable and StoreRejected.
     """

@@ -28,11 +28,11 @@ async def verify(url: str, *arguments: str) -> tuple[int, str]:
         ("1f2e3d4c000040008000000000000001", 1),
         ("1F2E3D", 1),
         ("1f2e-9", 2),
-        ("0000000", 3),
+        ("00000002", 3),
     ],
 )
 async def test_a_session_has_several_names(database_url: str, name: str, number: int) -> None:
-    """A number comes first; digits that are no number of a session may begin a key."""
+    """A number comes first; eight digits that are no number of a session may begin a key."""
     for key in KEYS:
         await write_recording(database_url, at(*TEXTS), key=key)
     status, text = await verify(database_url, "--session", name)
@@ -47,6 +47,8 @@ async def test_what_names_no_session_or_several_is_one_line(database_url: str) -
     for key in KEYS:
         await write_recording(database_url, at(*TEXTS), key=key)
     assert await verify(database_url, "--session", "77") == (1, "collector: there is no session 77\n")
+    missing = await verify(database_url, "--session", "0000000")
+    assert missing == (1, "collector: there is no session 0000000\n"), "the number, not the third key"
     assert await verify(database_url, "--session", "1f2e") == (
         1,
         f"collector: 1f2e may be session 1 ({KEYS[0]}), 2 ({KEYS[1]}): give more of the key\n",

@@ -5,13 +5,11 @@ from functools import partial
 import pytest
 import trio
 
-from collector.app import run_service
 from collector.clock import system_clock
 from collector.facts._market_state import HOUR_US
 from collector.session import _session as scope
 from collector.simulator import Simulator, SimulatorSettings, open_simulator
 from collector.subscriptions import Pace
-from tests.service import harness
 from tests.service.harness import (
     Service,
     assert_verified,
@@ -109,18 +107,15 @@ async def test_mute_subscription_is_found_and_left(
     assert last_books(database_url) == true_books(simulator)
 
 
-async def test_book_that_goes_on_into_the_next_hour(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_book_that_goes_on_into_the_next_hour(database_url: str) -> None:
     """Each market's book is written out before its first change in the hour, and reading may begin there."""
     ahead_us = HOUR_US - system_clock() % HOUR_US - 2_000_000
 
     def clock() -> int:
         return system_clock() + ahead_us
 
-    monkeypatch.setattr(harness, "run_service", partial(run_service, clock=clock))
     async with open_simulator(by_clock(messages_max=1600), clock=clock) as simulator:
-        async with serve(settings_for(simulator, database_url)):
+        async with serve(settings_for(simulator, database_url), clock):
             await simulator.wait_finished()
 
     await assert_verified(database_url)

@@ -195,7 +195,7 @@ def has_conflict(texts: Iterable[str]) -> bool:
 
 
 def leaves_in(texts: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Each market that a subscription does not cover any more, after it had brought a book of it."""
+    """Each market that a subscription does not cover any more, after it had brought a message of its book."""
     due: dict[int, int] = {}
     covered: dict[str, int] = {}
     for frame in _parsed(texts):
@@ -203,7 +203,7 @@ def leaves_in(texts: Iterable[str]) -> Iterator[tuple[int, str]]:
         if sid is None or seq is None or seq < due.get(sid, 1):
             continue
         due[sid] = seq + 1
-        if frame["type"] == "orderbook_snapshot":
+        if frame["type"] in ("orderbook_snapshot", "orderbook_delta"):
             covered[frame["msg"]["market_ticker"]] = sid
         elif frame["type"] == "error":
             covered = {ticker: by for ticker, by in covered.items() if by != sid}
