@@ -90,8 +90,10 @@ async def run_service(
         )
         maintenance = Maintenance(
             database_url=database_url,
+            schema=settings.database_schema,
             recorder_key=context.recorder_key,
             retention=Retention(settings.rows_retention_days, settings.raw_retention_days),
+            code_version=state.code_version,
             status=state.store,
             clock=clock,
             backoff=Backoff(rng, RETRY_FIRST_S, RETRY_S_MAX),
@@ -313,6 +315,7 @@ def _store_connector(settings: Settings, database_url: str) -> ConnectStore:
     return partial(
         open_connection,
         pooled_url or database_url,
+        schema=settings.database_schema,
         is_pooled=pooled_url is not None,
         application_name="collector-writer",
     )

@@ -17,7 +17,7 @@ from attrs import evolve, field, frozen
 
 from collector.errors import ConfigError
 from collector.pasting import clean, pem_candidates, what_is_odd
-from collector.postgres import EMBEDDED_PREFIX, check_database_url, secrets_of_url
+from collector.postgres import DEFAULT_SCHEMA, EMBEDDED_PREFIX, check_database_url, secrets_of_url
 
 Environment = Literal["prod", "demo"]
 MarketMode = Literal["config", "discovery"]
@@ -31,6 +31,7 @@ _HOSTS: Final[dict[str, tuple[str, str]]] = {
 _TICKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DATABASE_URL_SHAPE = "a postgresql:// URL, or embedded:PATH for a PostgreSQL of our own in that folder"
 _PREFIXES: Final = ("KALSHI_", "ORDERBOOK_", "RL_")
+_TAKEN_SCHEMAS: Final = ("information_schema", "rl_predecessor")
 """Of variables that nobody else would read."""
 _VALUE_SHOWN_MAX: Final = 40
 _T = TypeVar("_T")
@@ -56,6 +57,7 @@ class Settings:
     silence_probe_s: float
     database_url: str = field(repr=False)
     database_url_pooled: str | None = field(repr=False)
+    database_schema: str
     host: str | None
     port: int
     admin_token: str | None = field(repr=False)
@@ -77,6 +79,14 @@ class Settings:
         of_urls = [secret for url in urls for secret in secrets_of_url(url)]
         key_lines = [line for line in self.private_key_pem.splitlines() if not line.startswith("-----")]
         return (*of_urls, self.admin_token or "", self.api_key_id, *key_lines)
+
+
+@frozen
+class DatabaseSettings:
+    """The URL of a database, and the PostgreSQL schema in it that holds the tables."""
+
+    url: str = field(repr=False)
+    schema: str
 
 
 class _Reader:
@@ -209,6 +219,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         silence_probe_s=_read_seconds(reader, "RL_SILENCE_PROBE", 60.0, 0.0, 86_400.0),
         database_url=_read_database_url(reader, "DATABASE_URL", is_required=True) or "",
         database_url_pooled=_read_database_url(reader, "DATABASE_URL_POOLED", is_required=False),
+        database_schema=_read_schema(reader),
         host=_read_host(reader),
         port=reader.integer("PORT", 8001, 1, 65_535),
         admin_token=_read_admin_token(reader),
@@ -227,13 +238,14 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     return evolve(settings, warnings=(*reader.warnings, *unknown))
 
 
-def read_database_url(environ: Mapping[str, str] | None = None) -> str:
-    """DATABASE_URL alone, for the commands that need nothing else. Raises ConfigError."""
+def read_database(environ: Mapping[str, str] | None = None) -> DatabaseSettings:
+    """Which database, for the commands that need nothing else. Raises ConfigError."""
     reader = _Reader(os.environ if environ is None else environ)
     url = _read_database_url(reader, "DATABASE_URL", is_required=True)
+    schema = _read_schema(reader)
     if url is None or reader.problems:
         raise ConfigError(tuple(reader.problems))
-    return url
+    return DatabaseSettings(url, schema)
 
 
 def _read_key_id(reader: _Reader) -> str:
@@ -339,6 +351,15 @@ def _read_database_url(reader: _Reader, name: str, *, is_required: bool) -> str 
     if problem is not None:
         reader.problem(name, problem)
     return url
+
+
+def _read_schema(reader: _Reader) -> str:
+    def parse(text: str) -> str | None:
+        is_taken = text.startswith("pg_") or text in _TAKEN_SCHEMAS
+        return text if re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", text) and not is_taken else None
+
+    must = "a schema's name: up to 63 small letters, digits and _, not beginning with a digit or pg_, and not"
+    return reader.parsed("RL_DATABASE_SCHEMA", DEFAULT_SCHEMA, parse, f"{must} {' or '.join(_TAKEN_SCHEMAS)}")
 
 
 def _read_host(reader: _Reader) -> str | None:

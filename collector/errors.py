@@ -127,9 +127,10 @@ class StoreRejected(StoreError):  # noqa: N818 - a verdict of the store
 
 class StoreUnsuitable(StoreRejected):
     """
-    The database is not one to record into, and only another database URL helps.
+    The database is not one to record into, and only other settings, or another version of this program, help.
 
-    It is behind a transaction pooler, or has tables of another program. At start it becomes a ConfigError.
+    It is behind a transaction pooler, or has tables of another program, or is for newer versions only. At
+    start it becomes a ConfigError.
     """
 
 

@@ -9,7 +9,7 @@ from typing import NoReturn, TypeVar
 import click
 import trio
 
-from collector.config import read_database_url
+from collector.config import DatabaseSettings, read_database
 from collector.errors import CollectorError, ConfigError, leaves_of
 from collector.postgres import secrets_of_url
 from collector.scrubbing import scrub, set_secrets
@@ -44,14 +44,14 @@ def run_to_exit(run: Callable[[], Awaitable[_T]]) -> _T:
     sys.exit(status)
 
 
-def database_url_or_exit() -> str:
-    """DATABASE_URL, for a command that needs nothing else. A wrong one ends the process with status 2."""
+def database_or_exit() -> DatabaseSettings:
+    """The database, for a command that needs nothing else. A wrong setting ends the process with status 2."""
     try:
-        database_url = read_database_url()
+        database = read_database()
     except ConfigError as error:
         refuse(error)
-    set_secrets(secrets_of_url(database_url))
-    return database_url
+    set_secrets(secrets_of_url(database.url))
+    return database
 
 
 def _print_traceback(

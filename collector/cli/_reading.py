@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 import click
 
-from collector.cli._exit import database_url_or_exit, run_to_exit
+from collector.cli._exit import database_or_exit, run_to_exit
 from collector.clock import system_clock
 from collector.observe import set_up_logs
 
@@ -129,12 +129,15 @@ def rederive(session: str | None, is_dry: bool, as_json: bool) -> None:
 
 def _read_database(work: Callable[["TrioConnection"], Awaitable[_T]]) -> _T:
     """Run something on a connection to DATABASE_URL."""
-    database_url = database_url_or_exit()
+    database = database_or_exit()
 
     async def run() -> _T:
         from collector.postgres import open_connection, open_database
 
-        async with open_database(database_url, create=False) as url, open_connection(url) as connection:
+        async with (
+            open_database(database.url, create=False) as url,
+            open_connection(url, schema=database.schema) as connection,
+        ):
             return await work(connection)
 
     return run_to_exit(run)

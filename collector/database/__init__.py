@@ -3,7 +3,8 @@ All SQL of this program: what is written to the database and what is read from i
 
 Starts no task. Reads no clock.
 
-- `_schema`, `_partitions`: the schema, and the partitions of days.
+- `_schema`, `_partitions`: the schema with its migrations, and the partitions of days.
+- `_old_tables`: tables of an earlier program that have our names.
 - `_preflight`: whether a database is one to record into. `_identity`: which database it is.
 - `_sessions`, `_markets`: their rows. `_batches`, `_ledger`, `_copy`: a batch in one transaction.
 - `_session_store`: a session's batches, over one connection after another.
@@ -26,11 +27,30 @@ from collector.database._book_rows import (
 )
 from collector.database._coverage import CoverageRows, CoverageSpan, fetch_coverage
 from collector.database._markets import store_market_record
-from collector.database._partitions import drop_partitions, ensure_partitions, fetch_first_day
+from collector.database._old_tables import (
+    OldTables,
+    OpenConnection,
+    inspect_old_tables,
+    move_old_tables,
+    undo_commands,
+)
+from collector.database._partitions import (
+    Drop,
+    PartitionFacts,
+    drop_partition,
+    ensure_partitions,
+    fetch_database_us,
+    fetch_dropped_days,
+    fetch_missing_partitions,
+    fetch_old_partitions,
+    fetch_partition_facts,
+)
 from collector.database._preflight import (
     ADVICE,
+    OLD_SCHEMA,
     Risk,
     fetch_database_facts,
+    find_foreign,
     find_obstacle,
     find_risks,
     holds_session_locks,
@@ -43,7 +63,7 @@ from collector.database._recorded import (
     open_row_pages,
 )
 from collector.database._replacement import KindDifference, Replacement
-from collector.database._schema import apply_schema, is_schema_applied
+from collector.database._schema import apply_schema
 from collector.database._session_store import PostgresSession
 from collector.database._session_summary import fetch_session_summaries
 from collector.database._sessions import close_orphans, take_recorder_lock
@@ -52,42 +72,54 @@ from collector.database._transactions import Pages, read_only
 
 __all__ = [
     "ADVICE",
+    "OLD_SCHEMA",
     "CoverageRows",
     "CoverageSpan",
+    "Drop",
     "KindDifference",
+    "OldTables",
+    "OpenConnection",
     "Pages",
+    "PartitionFacts",
     "PostgresSession",
     "Replacement",
     "Risk",
     "apply_schema",
     "close_orphans",
-    "drop_partitions",
+    "drop_partition",
     "ensure_partitions",
     "fetch_batch_rows",
     "fetch_changes",
     "fetch_coverage",
     "fetch_database_facts",
+    "fetch_database_us",
+    "fetch_dropped_days",
     "fetch_excuses",
-    "fetch_first_day",
     "fetch_first_start",
     "fetch_market_names",
+    "fetch_missing_partitions",
     "fetch_newest_message",
     "fetch_newest_snapshot",
+    "fetch_old_partitions",
+    "fetch_partition_facts",
     "fetch_recording_sessions",
     "fetch_session_rows",
     "fetch_session_summaries",
     "fetch_strays",
     "fetch_tracker_state",
     "fetch_unknown_cause",
+    "find_foreign",
     "find_obstacle",
     "find_risks",
     "find_sessions",
     "holds_session_locks",
+    "inspect_old_tables",
     "is_proven_empty",
-    "is_schema_applied",
+    "move_old_tables",
     "open_book_rows",
     "open_row_pages",
     "read_only",
     "store_market_record",
     "take_recorder_lock",
+    "undo_commands",
 ]

@@ -4,8 +4,9 @@ The write ledger: one row for each committed batch.
 Numbers that a database gave to a session and to markets are valid for one state of that database. A restored
 backup may have given them to others, and a replica that took over may lack the last batches. So the statement
 that enters a batch checks, in the batch's own transaction, that this is the database that gave the numbers,
-that they are still those of this session and these markets, and that the session's newest row is the one that
-the recorder knows. Rows are linked for that: each has a hash over that of the row written before it.
+that they are still those of this session and these markets, that the session's newest row is the one that the
+recorder knows, and that no newer program has made the tables unfit for this one. Rows are linked for that:
+each has a hash over that of the row written before it.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from uuid import UUID
 from attrs import define, frozen
 
 from collector.database._identity import DatabaseIdentity
+from collector.database._schema import known_version, require_known_version
 from collector.errors import LedgerConflict, StoreChanged
 from collector.facts import FRAME_COUNTS, FrameCounts
 from collector.postgres import TrioConnection
@@ -40,6 +42,8 @@ _INSERT: Final = (
     f" SELECT s.session_id, %s::bytea, %s::bytea, {', '.join(['%s::bigint'] * len(_NUMBERS))}"
     " FROM rl_orderbook_sessions s, durable d WHERE s.session_id = %s AND s.session_key = %s"
     " AND d.mode <> '' AND EXISTS (SELECT FROM rl_database WHERE database_key = %s)"
+    # A newer program may have changed the tables so that what we would write is wrong.
+    " AND %s::integer >= (SELECT max(oldest_program) FROM rl_schema_versions)"
     " AND %s = COALESCE((SELECT l.chain FROM rl_write_ledger l WHERE l.session_id = s.session_id"
     " ORDER BY l.batch_number DESC LIMIT 1), ''::bytea) AND NOT EXISTS"
     " (SELECT FROM unnest(%s::text[], %s::integer[]) AS m (ticker, id) LEFT JOIN rl_markets k"
@@ -115,7 +119,8 @@ async def enter_ledger(
     Insert the ledger row of a batch. False when the same batch is stored already.
 
     A transaction that is still committing the same batch makes this wait for its outcome. Raises StoreChanged
-    when what the batch needs is not there, and LedgerConflict when the stored batch has another content.
+    when what the batch needs is not there, LedgerConflict when the stored batch has another content, and
+    StoreUnsuitable when the database is for newer programs only.
     """
     cursor = await connection.execute(
         _INSERT,
@@ -130,6 +135,7 @@ async def enter_ledger(
             session.session_id,
             session.key,
             session.database.key,
+            known_version(),
             session.chain,
             list(needed.market_ids),
             list(needed.market_ids.values()),
@@ -139,6 +145,7 @@ async def enter_ledger(
     )
     if await cursor.fetchone() is not None:
         return True
+    await require_known_version(connection)
     await _require_same(connection, session, batch, checksum)
     return False
 

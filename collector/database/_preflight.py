@@ -14,8 +14,9 @@ import trio
 from attrs import frozen
 from psycopg.rows import TupleRow
 
+from collector.database._schema import SchemaVersion, fetch_schema_version, known_version
 from collector.errors import StoreRejected, StoreUnavailable, StoreUnsuitable
-from collector.postgres import SCHEMA, TrioConnection, translate_errors
+from collector.postgres import TrioConnection, translate_errors
 from collector.storage import KINDS, RAW_BLOCK
 
 ANSWER_S_MAX: Final = 2.0
@@ -23,14 +24,20 @@ ANSWER_S_MAX: Final = 2.0
 LOCK_ROUNDS: Final = 3
 """A pooler that uses its server connections in turn may give us the same one twice, but not in each round."""
 
+OLD_SCHEMA: Final = "rl_predecessor"
+"""Where tables of an earlier program with names of ours are moved to."""
+VERSIONS: Final = "rl_schema_versions"
+
 RIGHTS: Final = ("SELECT", "INSERT", "UPDATE")
 _MARKS: Final[Mapping[str, frozenset[str]]] = {
+    "rl_schema_versions": frozenset({"oldest_program"}),
     "rl_database": frozenset({"database_key"}),
     "rl_markets": frozenset({"market_id", "market_ticker"}),
     "rl_orderbook_sessions": frozenset({"session_key", "recorder_key"}),
     "rl_write_ledger": frozenset({"batch_number", "first_frame"}),
     "rl_raw_lexicons": frozenset({"lexicon_number"}),
     **{kind.table: frozenset({"session_id"}) for kind in (*KINDS, RAW_BLOCK)},
+    "rl_partition_drops": frozenset({"kept_days"}),
     "rl_models": frozenset({"model_id"}),
     "rl_trading_episodes": frozenset({"from_us"}),
     "rl_trading_actions": frozenset({"price_e4"}),
@@ -40,6 +47,10 @@ _VIEW_MARKS: Final[Mapping[str, frozenset[str]]] = {
     "rl_orderbook_deltas": frozenset({"received_us"}),
     "rl_orderbook_snapshots": frozenset({"received_us"}),
     "rl_orderbook_trades": frozenset({"received_us"}),
+    "rl_ledger_holes": frozenset({"after_frame"}),
+    "rl_proven_empty": frozenset({"until_us"}),
+    "rl_book_spans": frozenset({"is_exact"}),
+    "rl_market_coverage": frozenset({"is_exact"}),
 }
 """Our views, with columns in the same way."""
 _WRITTEN: Final = (
@@ -52,15 +63,23 @@ _UPDATED: Final = ("rl_markets", "rl_orderbook_sessions")
 _DATABASE: Final = (
     "SELECT current_user, current_setting('server_encoding'), current_setting('fsync'), pg_is_in_recovery(),"
     " current_setting('session_replication_role'),"
-    " has_schema_privilege(n.oid, 'USAGE'), has_schema_privilege(n.oid, 'CREATE')"
-    " FROM (SELECT to_regnamespace(%s) AS oid) AS n"
+    " has_schema_privilege(n.oid, 'USAGE'), has_schema_privilege(n.oid, 'CREATE'),"
+    " has_database_privilege(current_database(), 'CREATE')"
+    " FROM (SELECT to_regnamespace(quote_ident(%s)) AS oid) AS n"
 )
 _RELATIONS: Final = (
     "SELECT relname, relkind = 'v', pg_has_role(relowner, 'USAGE'),"
     " ARRAY(SELECT r FROM unnest(%s::text[]) AS r WHERE has_table_privilege(c.oid, r)),"
     " ARRAY(SELECT attname::text FROM pg_attribute"
     "  WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped)"
-    " FROM pg_class c WHERE relnamespace = to_regnamespace(%s) AND relname = ANY(%s) ORDER BY relname"
+    " FROM pg_class c WHERE relnamespace = to_regnamespace(quote_ident(%s)) AND relname = ANY(%s)"
+    " ORDER BY relname"
+)
+_FUNCTIONS: Final = (
+    "SELECT f.oid::regprocedure::text FROM pg_proc f WHERE f.pronamespace = to_regnamespace(quote_ident(%s))"
+    " AND f.proname = ANY (ARRAY['rl_spans', 'rl_proofs_between', 'rl_own_relations', 'rl_protect_relation',"
+    " 'rl_protect', 'rl_ensure_partitions', 'rl_newest_exchange_ms', 'rl_may_be_later', 'rl_drop_partition'])"
+    " AND NOT pg_has_role(f.proowner, 'USAGE') ORDER BY 1"
 )
 _BACKEND: Final = "SELECT pg_backend_pid()"
 
@@ -78,8 +97,13 @@ class Relation:
 
 @frozen
 class DatabaseFacts:
-    """What the server says of itself and of our role there. Rights are None where the schema is missing."""
+    """
+    What the server says of itself and of our role there. Rights are None where the schema is missing.
 
+    `version` is None where our tables are missing.
+    """
+
+    schema: str
     role: str
     encoding: str
     has_fsync: bool
@@ -87,7 +111,10 @@ class DatabaseFacts:
     replication_role: str
     may_use_schema: bool | None
     may_create: bool | None
+    may_create_schema: bool = True
     relations: tuple[Relation, ...] = ()
+    functions_of_others: tuple[str, ...] = ()
+    version: SchemaVersion | None = None
 
 
 class Risk(Enum):
@@ -110,16 +137,21 @@ async def fetch_database_facts(connection: TrioConnection) -> DatabaseFacts:
     """Ask the server for everything that is judged. Raises StoreUnavailable and StoreRejected."""
     names = [*_MARKS, *_VIEW_MARKS]
     with translate_errors():
-        cursor = await connection.execute(_DATABASE.encode(), (SCHEMA,))
+        cursor = await connection.execute(_DATABASE.encode(), (connection.schema,))
         row = await cursor.fetchone()
         assert row is not None
-        cursor = await connection.execute(_RELATIONS.encode(), (list(RIGHTS), SCHEMA, names))
+        cursor = await connection.execute(_RELATIONS.encode(), (list(RIGHTS), connection.schema, names))
         relations = [
             Relation(name, is_view, is_owned=is_owned, rights=frozenset(rights), columns=frozenset(columns))
             for name, is_view, is_owned, rights, columns in await cursor.fetchall()
         ]
-    role, encoding, fsync, is_standby, replication_role, may_use_schema, may_create = row
+        cursor = await connection.execute(_FUNCTIONS.encode(), (connection.schema,))
+        functions = [function for (function,) in await cursor.fetchall()]
+    role, encoding, fsync, is_standby, replication_role, may_use_schema, may_create, may_create_schema = row
+    is_versioned = any(relation.name == VERSIONS and not _is_foreign(relation) for relation in relations)
+    may_read = any(relation.name == VERSIONS and "SELECT" in relation.rights for relation in relations)
     return DatabaseFacts(
+        schema=connection.schema,
         role=role,
         encoding=encoding,
         has_fsync=fsync == "on",
@@ -127,7 +159,10 @@ async def fetch_database_facts(connection: TrioConnection) -> DatabaseFacts:
         replication_role=replication_role,
         may_use_schema=may_use_schema,
         may_create=may_create,
+        may_create_schema=may_create_schema,
         relations=tuple(relations),
+        functions_of_others=tuple(functions),
+        version=await fetch_schema_version(connection) if is_versioned and may_read else None,
     )
 
 
@@ -137,40 +172,76 @@ def find_obstacle(facts: DatabaseFacts) -> StoreRejected | None:
 
     It is a StoreUnsuitable where only other settings help.
     """
-    foreign = [relation.name for relation in facts.relations if _is_foreign(relation)]
-    if foreign:
-        return StoreUnsuitable(
-            f"DATABASE_URL names a database with tables of another program: {', '.join(foreign)} in schema"
-            f" {SCHEMA}; name a database of its own, or move these tables to another schema"
-        )
+    unsuitable = _find_unsuitable(facts)
+    if unsuitable is not None:
+        return unsuitable
     if facts.is_standby:
         return StoreRejected("the server is a read-only standby: promote it, or name the primary server")
+    role, schema = _quoted(facts.role), facts.schema
     if facts.may_create is None:
-        return StoreRejected(f"there is no schema {SCHEMA}: run CREATE SCHEMA {SCHEMA}")
-    role = _quoted(facts.role)
+        if facts.may_create_schema:
+            return None
+        return StoreRejected(
+            f"there is no schema {schema}, and role {role} may not create it:"
+            f" run CREATE SCHEMA {schema} AUTHORIZATION {role}"
+        )
     if not (facts.may_use_schema and facts.may_create):
         return StoreRejected(
-            f"role {role} may not create tables in schema {SCHEMA}:"
-            f" run GRANT USAGE, CREATE ON SCHEMA {SCHEMA} TO {role}"
+            f"role {role} may not create tables in schema {schema}:"
+            f" run GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}"
         )
-    return _find_table_obstacle(facts.relations, role)
+    return _find_owner_obstacle(facts, role) or _find_right_obstacle(facts.relations, role, schema)
 
 
-def _find_table_obstacle(relations: Sequence[Relation], role: str) -> StoreRejected | None:
-    written = [relation for relation in relations if relation.name in _WRITTEN]
-    for relation in written:
+def _find_unsuitable(facts: DatabaseFacts) -> StoreUnsuitable | None:
+    """Why the database is not one for this program, whatever rights are granted."""
+    foreign = find_foreign(facts)
+    if foreign:
+        return StoreUnsuitable(
+            f"schema {facts.schema} of the database has tables of another program: {', '.join(foreign)}. Move"
+            f" them to schema {OLD_SCHEMA} with `collector schema --move-old-tables`, or name another schema"
+            " in RL_DATABASE_SCHEMA"
+        )
+    if facts.version is not None:
+        return facts.version.obstacle(known_version())
+    if facts.relations and not any(relation.name == VERSIONS for relation in facts.relations):
+        return StoreUnsuitable(
+            f"the tables in schema {facts.schema} are of a version of this program that is too old to be"
+            " converted: name another schema in RL_DATABASE_SCHEMA, or another database"
+        )
+    return None
+
+
+def find_foreign(facts: DatabaseFacts) -> list[str]:
+    """Tables and views with names of ours that another program has made."""
+    return [relation.name for relation in facts.relations if _is_foreign(relation)]
+
+
+def _find_owner_obstacle(facts: DatabaseFacts, role: str) -> StoreRejected | None:
+    # Only the owner of a table can make partitions of it, or COPY into it under row-level
+    # security. Nobody else may call the functions.
+    for relation in facts.relations:
         if not relation.is_owned:
-            # Only the owner of a table can make partitions of it, or COPY into it under row-level security.
+            kind, name = "view" if relation.is_view else "table", f"{facts.schema}.{relation.name}"
             return StoreRejected(
-                f"role {role} does not own table {SCHEMA}.{relation.name}:"
-                f" run ALTER TABLE {SCHEMA}.{relation.name} OWNER TO {role}, and so for all tables rl_*"
+                f"role {role} does not own {kind} {name}: run ALTER {kind.upper()} {name} OWNER TO {role},"
+                " and so for all tables, views and functions rl_*"
             )
-    for relation in written:
+    for function in facts.functions_of_others:
+        return StoreRejected(
+            f"role {role} does not own function {function}: run ALTER FUNCTION {function} OWNER TO {role},"
+            " and so for all functions rl_*"
+        )
+    return None
+
+
+def _find_right_obstacle(relations: Sequence[Relation], role: str, schema: str) -> StoreRejected | None:
+    for relation in (relation for relation in relations if relation.name in _WRITTEN):
         needed = RIGHTS if relation.name in _UPDATED else RIGHTS[:2]
         if not relation.rights.issuperset(needed):
             return StoreRejected(
-                f"role {role} may not write into table {SCHEMA}.{relation.name}:"
-                f" run GRANT {', '.join(needed)} ON {SCHEMA}.{relation.name} TO {role}"
+                f"role {role} may not write into table {schema}.{relation.name}:"
+                f" run GRANT {', '.join(needed)} ON {schema}.{relation.name} TO {role}"
             )
     return None
 

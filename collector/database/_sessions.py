@@ -6,6 +6,7 @@ from attrs import asdict
 
 from collector.database._identity import fetch_identity
 from collector.database._ledger import StoredSession
+from collector.database._schema import require_known_version
 from collector.database._transactions import in_transaction
 from collector.errors import StoreChanged
 from collector.facts import FRAME_COUNTS, Fact, SnapshotFact
@@ -16,8 +17,13 @@ _COUNTS = ("frames", *FRAME_COUNTS, "gaps", "batches")
 
 
 async def open_session(connection: TrioConnection, opening: SessionOpening) -> StoredSession:
-    """Make the session's row, or find it when it was made before."""
+    """
+    Make the session's row, or find it when it was made before.
+
+    Raises StoreUnsuitable where a newer program has made the database unfit for this one.
+    """
     async with in_transaction(connection):
+        await require_known_version(connection)
         database = await fetch_identity(connection)
         session_id = await _open_row(connection, opening)
         cursor = await connection.execute(

@@ -12,23 +12,27 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
 
 from collector.clock import WallClock
 from collector.database import (
+    Drop,
     apply_schema,
     close_orphans,
-    drop_partitions,
+    drop_partition,
     ensure_partitions,
-    is_schema_applied,
+    fetch_database_us,
+    fetch_old_partitions,
+    fetch_partition_facts,
     take_recorder_lock,
 )
 from collector.errors import ConfigError, StoreError, StoreRejected, StoreUnavailable, StoreUnsuitable
 from collector.maintenance._preflight import START_S_MAX, Preflight
+from collector.maintenance._retention import DAYS_MAX, Hold, Retention, clocks_differ, decide
 from collector.observe import StorePhase, StoreStatus, get_logger
 from collector.postgres import TrioConnection, open_connection
 from collector.retry import Backoff, retry
-from collector.storage import DAY_US, KINDS, RAW_BLOCK
+from collector.storage import DAY_US
 
 DAYS_AHEAD: Final = 3
 """Days after today for which partitions are made: the time for a repair when making them fails."""
@@ -42,23 +46,6 @@ RETRY_S_MAX: Final = 5.0
 _log = get_logger("maintenance")
 
 
-@frozen
-class Retention:
-    """Whole days to keep; None keeps everything."""
-
-    rows_days: int | None = None
-    raw_days: int | None = None
-
-    def days_by_table(self) -> dict[str, int]:
-        """Partitioned tables of which partitions are dropped, with the days to keep."""
-        days = {
-            kind.table: self.raw_days if kind.is_kept_with_raw else self.rows_days
-            for kind in (*KINDS, RAW_BLOCK)
-            if kind.is_partitioned
-        }
-        return {table: kept for table, kept in days.items() if kept is not None}
-
-
 @define(eq=False)
 class Maintenance:
     """
@@ -68,8 +55,10 @@ class Maintenance:
     """
 
     database_url: str
+    schema: str
     recorder_key: int
     retention: Retention
+    code_version: str
     status: StoreStatus
     clock: WallClock
     backoff: Backoff
@@ -79,7 +68,9 @@ class Maintenance:
     _has_noted_refusal: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._preflight = Preflight(self.database_url, self.recorder_key, may_be_pooled=not self.is_embedded)
+        self._preflight = Preflight(
+            self.database_url, self.schema, self.recorder_key, may_be_pooled=not self.is_embedded
+        )
 
     async def check_start(self) -> None:
         """
@@ -118,7 +109,9 @@ class Maintenance:
                 await trio.sleep(ROUND_S)
 
     def _connect(self) -> AbstractAsyncContextManager[TrioConnection]:
-        return open_connection(self.database_url, application_name="collector-maintenance")
+        return open_connection(
+            self.database_url, schema=self.schema, application_name="collector-maintenance"
+        )
 
     def _note_success(self) -> None:
         # Where a writer has noted a refusal, only a batch that is written shows that it has passed.
@@ -140,8 +133,7 @@ class Maintenance:
             _log.warning("database_unavailable", retrying=True, refused=refused, reason=self.status.reason)
 
     async def _acquire_lock(self, connection: TrioConnection) -> None:
-        if not await is_schema_applied(connection):
-            await apply_schema(connection)
+        await apply_schema(connection)
         if not await take_recorder_lock(connection, self.recorder_key):
             # Held by our own former connection, which the server has not found dead yet.
             raise StoreUnavailable("the lock of this process is still held by a connection that was lost")
@@ -149,7 +141,9 @@ class Maintenance:
     async def _do_round(self, connection: TrioConnection) -> None:
         for sessions in await close_orphans(connection, self.recorder_key):
             _log.warning("closed_sessions_of_dead_recorder", sessions=sessions)
+        await self._compare_clocks(connection)
         await self._keep_partitions(connection)
+        await self._drop_old(connection)
 
     async def _keep_partitions(self, connection: TrioConnection) -> None:
         status = self.status
@@ -167,21 +161,48 @@ class Maintenance:
         if made:
             _log.info("partitions_made", count=made)
         status.partitions_until = _date_of(today + DAYS_AHEAD)
-        for table, days in self.retention.days_by_table().items():
-            await _drop_old(connection, table, today - days)
 
+    async def _compare_clocks(self, connection: TrioConnection) -> None:
+        now_us, database_us = self.clock(), await fetch_database_us(connection)
+        ahead_us = now_us - database_us if clocks_differ(now_us, database_us) else 0
+        if bool(ahead_us) != bool(self.status.clock_ahead_us):
+            _log.warning("clocks_compared", ahead_s=ahead_us / 1e6)
+        self.status.clock_ahead_us = ahead_us
 
-async def _drop_old(connection: TrioConnection, table: str, first_kept_day: int) -> None:
-    try:
-        dropped = await drop_partitions(connection, table, first_kept_day)
-    except StoreError as error:
-        if connection.closed:
-            raise
-        # A reader holds the table, or something else depends on it: the next round tries again.
-        _log.warning("partitions_not_dropped", table=table, reason=str(error))
-        return
-    if dropped:
-        _log.info("partitions_dropped", table=table, count=dropped)
+    async def _drop_old(self, connection: TrioConnection) -> None:
+        kept_days = self.retention.days_by_table()
+        partitions = await fetch_old_partitions(connection, kept_days) if kept_days else []
+        hold: Hold | None = None
+        if partitions:
+            facts = await fetch_partition_facts(connection, partitions)
+            drops, hold = decide(facts, kept_days, self.clock())
+            days = set(facts.dropped_days)
+            for drop in drops:
+                # What is not dropped, for the exchange's times in it, takes no other day's turn.
+                if drop.day not in days and len(days) >= DAYS_MAX:
+                    continue
+                if await self._try_drop(connection, drop):
+                    days.add(drop.day)
+                else:
+                    hold = hold or Hold.EXCHANGE_TIME
+        reason = hold.value if hold is not None else ""
+        if reason != self.status.retention_hold:
+            _log.warning("retention_hold", reason=reason)
+        self.status.retention_hold = reason
+
+    async def _try_drop(self, connection: TrioConnection, drop: Drop) -> bool:
+        """False where the exchange's times in a partition forbid it."""
+        try:
+            is_dropped = await drop_partition(connection, drop, self.code_version)
+        except StoreError as error:
+            if connection.closed:
+                raise
+            # A reader holds the table, or something else depends on it: the next round tries again.
+            _log.warning("partition_not_dropped", table=drop.table, day=_date_of(drop.day), reason=str(error))
+            return True
+        if is_dropped:
+            _log.info("partition_dropped", table=drop.table, day=_date_of(drop.day), kept_days=drop.kept_days)
+        return is_dropped
 
 
 def _date_of(day: int) -> str:

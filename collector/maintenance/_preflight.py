@@ -30,12 +30,15 @@ _log = get_logger("preflight")
 @define(eq=False)
 class Preflight:
     """
-    The check of one database. `key` is the number of an advisory lock that nobody else uses.
+    The check of one database, and of the schema in it.
+
+    `key` is the number of an advisory lock that nobody else uses.
 
     An embedded server is connected to directly, so that `may_be_pooled` is false for it.
     """
 
     database_url: str
+    schema: str
     key: int
     may_be_pooled: bool
     _risks: frozenset[Risk] = field(factory=frozenset[Risk], init=False)
@@ -58,7 +61,9 @@ class Preflight:
         self.may_be_pooled = False
 
     def _open(self) -> AbstractAsyncContextManager[TrioConnection]:
-        return open_connection(self.database_url, is_pooled=True, application_name="collector-preflight")
+        return open_connection(
+            self.database_url, schema=self.schema, is_pooled=True, application_name="collector-preflight"
+        )
 
     async def check_database(self, connection: TrioConnection) -> None:
         """

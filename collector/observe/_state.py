@@ -85,6 +85,10 @@ class StoreStatus:
     reason: str = "not connected yet"
     partitions_until: str | None = None
     partitions_missing: bool = False
+    clock_ahead_us: int = 0
+    """How far the recorder's clock is ahead of the database's, where they differ by more than an hour."""
+    retention_hold: str = ""
+    """Why retention drops nothing though something is old enough; empty while it is as it should be."""
     write_failures: int = 0
     is_refusing: bool = False
     """Whether it answers, and refuses what is written: that does not pass without somebody's help."""

@@ -10,12 +10,12 @@ psycopg 3 on Trio: the driver. Knows nothing of our tables.
 from collector.postgres._connection import ConnectStore, TrioConnection, open_connection
 from collector.postgres._embedded import open_database
 from collector.postgres._errors import translate_errors
-from collector.postgres._session_settings import SCHEMA
+from collector.postgres._session_settings import DEFAULT_SCHEMA
 from collector.postgres._urls import EMBEDDED_PREFIX, check_database_url, secrets_of_url
 
 __all__ = [
+    "DEFAULT_SCHEMA",
     "EMBEDDED_PREFIX",
-    "SCHEMA",
     "ConnectStore",
     "TrioConnection",
     "check_database_url",

@@ -39,7 +39,7 @@ from typing_extensions import override
 
 from collector.errors import StoreRejected, StoreUnavailable
 from collector.postgres._errors import translate_errors
-from collector.postgres._session_settings import session_commands, transaction_commands
+from collector.postgres._session_settings import DEFAULT_SCHEMA, session_commands, transaction_commands
 from collector.postgres._urls import describe_host, redact
 from collector.postgres._waiting import drain_conversation, wait_connecting, wait_conversation
 
@@ -70,6 +70,8 @@ class TrioConnection(psycopg.AsyncConnection[TupleRow]):
     """A psycopg connection whose every await is Trio's. After an interruption it is usable, or closed."""
 
     settle_timeout_s: float = SETTLE_TIMEOUT_S
+    schema: str = DEFAULT_SCHEMA
+    """The PostgreSQL schema in which tables are found and made."""
     transaction_commands: bytes = b""
     """Set for a transaction pooler: what each transaction begins with. No statement runs outside of one."""
 
@@ -343,6 +345,7 @@ ConnectStore: TypeAlias = Callable[[], AbstractAsyncContextManager[TrioConnectio
 async def open_connection(
     conninfo: str,
     *,
+    schema: str = DEFAULT_SCHEMA,
     is_pooled: bool = False,
     application_name: str = "collector",
     connect_timeout_s: float = 10.0,
@@ -350,17 +353,17 @@ async def open_connection(
     """
     Open a connection in autocommit mode; transactions are `connection.transaction()` blocks.
 
-    The session has the settings that this program relies on. With `is_pooled`, for a transaction pooler, each
-    transaction sets them, statements outside of transactions are refused, and none is prepared: the next
-    transaction may run on a backend that never saw it. Errors of the block pass through as they are: see
-    `translate_errors`.
+    The session has the settings that this program relies on; tables are found and made in `schema`. With
+    `is_pooled`, for a transaction pooler, each transaction sets them, statements outside of transactions are
+    refused, and none is prepared: the next transaction may run on a backend that never saw it. Errors of the
+    block pass through as they are: see `translate_errors`.
 
     Raises:
         StoreUnavailable: no connection within `connect_timeout_s`.
         StoreRejected: `conninfo` can't be parsed, or the server refuses a setting.
     """
     with translate_errors():
-        connection = await _connect(conninfo, is_pooled, application_name, connect_timeout_s)
+        connection = await _connect(conninfo, schema, is_pooled, application_name, connect_timeout_s)
     try:
         yield connection
     finally:
@@ -368,7 +371,7 @@ async def open_connection(
 
 
 async def _connect(
-    conninfo: str, is_pooled: bool, application_name: str, connect_timeout_s: float
+    conninfo: str, schema: str, is_pooled: bool, application_name: str, connect_timeout_s: float
 ) -> TrioConnection:
     try:
         params = conninfo_to_dict(conninfo)
@@ -382,6 +385,7 @@ async def _connect(
                 autocommit=True,
                 prepare_threshold=None if is_pooled else 5,
             )
+            connection.schema = schema
             await _use_settings(connection, is_pooled)
             return connection
     except trio.TooSlowError as error:
@@ -393,10 +397,10 @@ async def _connect(
 async def _use_settings(connection: TrioConnection, is_pooled: bool) -> None:
     version = connection.pgconn.server_version
     if is_pooled:
-        connection.transaction_commands = transaction_commands(version)
+        connection.transaction_commands = transaction_commands(version, connection.schema)
         return
     try:
-        await connection.execute(session_commands(version))
+        await connection.execute(session_commands(version, connection.schema))
     except BaseException:
         connection.close_nowait()
         raise

@@ -41,8 +41,8 @@ _DOOR_ADVICE = (
 _REFUSAL_ADVICE = {
     **dict.fromkeys(
         ("42P01", "42703", "42883"),
-        "the collector's tables are missing there, or of another version: check the database URL, or let"
-        " `collector schema` make them",
+        "the collector's tables are missing there, or of another version: check the database URL and"
+        " RL_DATABASE_SCHEMA, or let `collector schema` make them",
     ),
     "42501": "check the rights of the database URL's user",
 }

@@ -10,8 +10,8 @@ many poolers refuse them. Pure.
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-SCHEMA: Final = "public"
-"""The PostgreSQL schema that holds our tables."""
+DEFAULT_SCHEMA: Final = "public"
+"""The PostgreSQL schema that holds our tables, where no other is named."""
 
 _VERSION_17: Final = 170_000
 
@@ -23,8 +23,6 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "idle_session_timeout": "0",
     # Text is sent and read as UTF-8. With SQL_ASCII, psycopg would return bytes instead of text.
     "client_encoding": "'UTF8'",
-    # Temporary objects last: nobody's temporary table stands in for one of ours.
-    "search_path": f"{SCHEMA}, pg_temp",
     "standard_conforming_strings": "on",
     # How psycopg reads bytes, times and floats.
     "bytea_output": "hex",
@@ -39,24 +37,30 @@ _SETTINGS_OF_17: Final[Mapping[str, str]] = {"transaction_timeout": "0"}
 """Settings that exist since PostgreSQL 17."""
 
 
-def session_commands(server_version: int) -> bytes:
-    """One message that sets everything for a session. `server_version` as in `PQserverVersion`: 150004."""
+def session_commands(server_version: int, schema: str) -> bytes:
+    """
+    One message that sets everything for a session. `server_version` as in `PQserverVersion`: 150004.
+
+    `schema` is the PostgreSQL schema in which tables are found and made.
+    """
     defaults = {"default_transaction_isolation": "'read committed'", "default_transaction_read_only": "off"}
-    settings = {**_settings_of(server_version), **defaults}
+    settings = {**_settings_of(server_version, schema), **defaults}
     return _joined(f"SET {name} = {value}" for name, value in settings.items())
 
 
-def transaction_commands(server_version: int) -> bytes:
+def transaction_commands(server_version: int, schema: str) -> bytes:
     """One message that sets everything for the transaction in which it is the first one."""
     # Defaults have no effect on a transaction that has begun.
     begin = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE"
-    settings = _settings_of(server_version)
+    settings = _settings_of(server_version, schema)
     return _joined([begin, *(f"SET LOCAL {name} = {value}" for name, value in settings.items())])
 
 
-def _settings_of(server_version: int) -> dict[str, str]:
+def _settings_of(server_version: int, schema: str) -> dict[str, str]:
     newer = _SETTINGS_OF_17 if server_version >= _VERSION_17 else {}
-    return {**_SETTINGS, **newer}
+    # Temporary objects last: nobody's temporary table stands in for one of ours.
+    search_path = f'"{schema}", pg_temp'
+    return {**_SETTINGS, **newer, "search_path": search_path}
 
 
 def _joined(commands: Iterable[str]) -> bytes:

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from collector.database import (
     fetch_changes,
-    fetch_first_day,
+    fetch_dropped_days,
     fetch_first_start,
     fetch_newest_message,
     fetch_newest_snapshot,
@@ -268,12 +268,8 @@ async def _first_from_raw(
 
 async def _without_rows(connection: TrioConnection, candidates: Iterable[_Candidate]) -> list[_Candidate]:
     """Those whose first rows retention has dropped."""
-    first_day = await fetch_first_day(connection, SNAPSHOT.table)
-    return [
-        candidate
-        for candidate in candidates
-        if first_day is None or candidate.session.started_us // DAY_US < first_day
-    ]
+    dropped_days = await fetch_dropped_days(connection, SNAPSHOT.table)
+    return [candidate for candidate in candidates if candidate.session.started_us // DAY_US in dropped_days]
 
 
 async def _from_raw(

@@ -6,9 +6,9 @@ the ledger say; the frames in it, folded again, lead to exactly the rows that ar
 ledger's counts are those of the frames, and add up to the session's. One read-only transaction gives one
 state of the database, so a session that is still being recorded is checked up to its last batch.
 
-Where retention has dropped the raw blocks that a session began with, its rows have to be consistent in
-themselves: see `collector.recording._row_checks`. Where it has dropped rows, the days that are left are
-compared.
+Where retention has dropped raw blocks of a session, its rows have to be consistent in themselves: see
+`collector.recording._row_checks`. Where it has dropped rows, the days that are left are compared. What it has
+dropped is known from its own rows about that; anything else that is missing is a finding.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,13 @@ from typing import Final, Literal
 
 from attrs import asdict, define, field
 
-from collector.database import fetch_first_day, fetch_strays, open_row_pages, read_only
+from collector.database import (
+    fetch_dropped_days,
+    fetch_missing_partitions,
+    fetch_strays,
+    open_row_pages,
+    read_only,
+)
 from collector.facts import FrameCounts
 from collector.postgres import TrioConnection
 from collector.recording._derivation import BUCKET_US, Bucket, Derivation, RowSums
@@ -77,9 +83,10 @@ class _Walk:
     rows: dict[RowKind, int] = field(factory=lambda: dict.fromkeys(KINDS, 0))
     is_whole: bool = True
     """Every block so far was there and sound."""
-    is_start_gone: bool = False
-    """Retention has taken the first blocks."""
-    has_block: bool = False
+    is_thinned: bool = False
+    """Retention has taken blocks."""
+    last_us: int = 0
+    """When the newest frame so far was received; at first the start of the session."""
 
 
 async def verify_sessions(
@@ -104,11 +111,15 @@ async def verify_sessions(
 
 async def verify_tables(connection: TrioConnection) -> list[str]:
     """
-    What the tables hold that belongs to no session, or to no market: the sums over sessions miss such rows.
+    What the tables hold that belongs to no session, or to no market, and which partitions they lack: checks
+    of sessions miss both.
 
     Reads every table once. Raises StoreUnavailable and StoreRejected.
     """
-    findings: list[str] = []
+    findings = [
+        f"{table}: there is no partition for {_date(day)}, and retention has not dropped it"
+        for table, day in await fetch_missing_partitions(connection)
+    ]
     for strays in await fetch_strays(connection):
         if strays.without_session:
             findings.append(f"{strays.table}: {strays.without_session} rows of sessions that do not exist")
@@ -121,17 +132,16 @@ async def _verify(
     connection: TrioConnection, session: RecordedSession, on_progress: OnProgress
 ) -> SessionReport:
     report = SessionReport(session.session_id, session.key, session.status)
-    first_raw_day = await fetch_first_day(connection, RAW_BLOCK.table)
-    may_be_gone = _is_dropped(session.started_us, first_raw_day)
-    walk = _Walk()
+    dropped_days = await fetch_dropped_days(connection, RAW_BLOCK.table)
+    walk = _Walk(last_us=session.started_us)
     async for page in batch_pages(connection, session.session_id):
         for batch in page:
-            _verify_batch(report, session, walk, batch, may_be_gone=may_be_gone)
+            _verify_batch(report, session, walk, batch, dropped_days)
         on_progress(session.session_id, report.batches, session.batches)
     _verify_totals(report, session, walk.totals)
-    if walk.is_start_gone:
+    if walk.is_thinned:
         report.proof = "rows"
-        report.notes.append("checked from rows alone: retention has dropped the first raw blocks")
+        report.notes.append("checked from rows alone: retention has dropped raw blocks")
         await _verify_rows(connection, report, session, walk)
     elif walk.is_whole and walk.derivation is not None:
         await _verify_derived(connection, report, session, walk.derivation)
@@ -143,7 +153,11 @@ async def _verify(
 
 
 def _verify_batch(
-    report: SessionReport, session: RecordedSession, walk: _Walk, batch: RecordedBatch, *, may_be_gone: bool
+    report: SessionReport,
+    session: RecordedSession,
+    walk: _Walk,
+    batch: RecordedBatch,
+    dropped_days: frozenset[int],
 ) -> None:
     """Check one ledger row and its block."""
     for problem in batch.place_problems(report.batches, report.frames):
@@ -152,21 +166,21 @@ def _verify_batch(
     walk.totals = walk.totals + batch.frame_counts
     for kind in KINDS:
         walk.rows[kind] += batch.row_count(kind)
-    if batch.is_block_missing and may_be_gone and not walk.has_block:
-        walk.is_start_gone = True
+    first_us, last_us = batch.received_us
+    day, walk.last_us = (first_us or walk.last_us) // DAY_US, last_us or walk.last_us
+    if batch.is_block_missing and day in dropped_days:
+        walk.is_thinned, walk.derivation = True, None
         return
     try:
         content = batch.content()
         frames = content.frames
-        if walk.derivation is None and not walk.is_start_gone:
+        if walk.derivation is None and not walk.is_thinned:
             walk.derivation = Derivation(read_opening(content))
             _verify_opening(report, session, walk.derivation.opening)
     except NotProven as error:
         report.find(str(error))
         walk.is_whole = False
-        walk.has_block = True
         return
-    walk.has_block = walk.has_block or batch.has_block
     received_us = (frames[0].received_us, frames[-1].received_us) if frames else (None, None)
     if received_us != batch.received_us:
         report.find(f"batch {batch.number}: the ledger's receive times are not those of its frames")
@@ -204,12 +218,12 @@ async def _verify_derived(
         report.find(f"the session's markets are not those that its frames tell of: {', '.join(wrong[:10])}")
     recorded = await _sum_rows(connection, session.session_id)
     report.gaps = sum(n for bucket, n in recorded.counts.items() if bucket.kind is GAP)
-    first_days = await _first_days(connection, report, session)
+    dropped_days = await _dropped_days(connection, report, session)
     derived = derivation.finish()
     # A recorder that died, or has not ended yet, has not written what it was still summing.
     if session.status != "closed" and not derivation.rows.differences(recorded):
         derived = derivation.rows
-    _compare(report, derived, recorded, first_days)
+    _compare(report, derived, recorded, dropped_days)
 
 
 async def _verify_rows(
@@ -221,34 +235,32 @@ async def _verify_rows(
     for bucket, count in recorded.counts.items():
         there[bucket.kind] += count
     report.gaps = there[GAP]
-    first_days = await _first_days(connection, report, session)
+    dropped_days = await _dropped_days(connection, report, session)
     for kind, count in there.items():
-        if kind not in first_days and count != walk.rows[kind]:
+        if kind not in dropped_days and count != walk.rows[kind]:
             report.find(f"{kind.name} rows: {count} where the ledger counts {walk.rows[kind]}")
-    is_from_start = not ({DELTA, SNAPSHOT} & first_days.keys())
+    is_from_start = not ({DELTA, SNAPSHOT} & dropped_days.keys())
     for finding in await check_rows(connection, session.session_id, is_from_start=is_from_start):
         report.find(finding)
 
 
-async def _first_days(
+async def _dropped_days(
     connection: TrioConnection, report: SessionReport, session: RecordedSession
-) -> dict[RowKind, int | None]:
-    """Of the kinds of which retention has dropped rows of this session: the first day that is kept."""
-    first_days: dict[RowKind, int | None] = {}
+) -> dict[RowKind, frozenset[int]]:
+    """Of the kinds of which retention has dropped rows of this session: the days of those."""
+    first_day = session.started_us // DAY_US
+    last_day = (session.row["last_message_us"] or session.started_us) // DAY_US
+    dropped: dict[RowKind, frozenset[int]] = {}
     for kind in KINDS:
         if not kind.is_partitioned:
             continue
-        first_day = await fetch_first_day(connection, kind.table)
-        if _is_dropped(session.started_us, first_day):
-            first_days[kind] = first_day
+        days = await fetch_dropped_days(connection, kind.table)
+        if any(first_day <= day <= last_day for day in days):
+            dropped[kind] = days
             report.notes.append(
-                f"{kind.name} rows of the first days were not compared: retention has dropped them"
+                f"{kind.name} rows of some days were not compared: retention has dropped them"
             )
-    return first_days
-
-
-def _is_dropped(time_us: int, first_day: int | None) -> bool:
-    return first_day is None or time_us // DAY_US < first_day
+    return dropped
 
 
 async def _sum_rows(connection: TrioConnection, session_id: int) -> RowSums:
@@ -262,14 +274,18 @@ async def _sum_rows(connection: TrioConnection, session_id: int) -> RowSums:
 
 
 def _compare(
-    report: SessionReport, derived: RowSums, recorded: RowSums, first_days: dict[RowKind, int | None]
+    report: SessionReport, derived: RowSums, recorded: RowSums, dropped_days: dict[RowKind, frozenset[int]]
 ) -> None:
     for bucket in derived.differences(recorded):
-        if bucket.kind in first_days and _is_dropped(bucket.number * BUCKET_US, first_days[bucket.kind]):
+        if bucket.number * BUCKET_US // DAY_US in dropped_days.get(bucket.kind, ()):
             continue
         expected, there = derived.counts.get(bucket, 0), recorded.counts.get(bucket, 0)
         what = f"{there} rows where the frames give {expected}" if there != expected else "rows that differ"
         report.find(f"{bucket.kind.name} rows received {_span(bucket)}: {what}")
+
+
+def _date(day: int) -> str:
+    return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day):%Y-%m-%d}"
 
 
 def _span(bucket: Bucket) -> str:

@@ -297,9 +297,21 @@ def _assess_partitions(state: RecorderState) -> Component:
     if store.partitions_missing:
         until = f" after {store.partitions_until}" if store.partitions_until else ""
         return Component("partitions", "degraded", f"partitions are missing{until}: see the log for why")
+    if store.clock_ahead_us:
+        return Component("partitions", "degraded", _clock_difference(store.clock_ahead_us))
+    if store.retention_hold:
+        return Component("partitions", "degraded", f"retention drops nothing: {store.retention_hold}")
     if store.partitions_until is None:
         return Component("partitions", "ok", "not looked at yet")
     return Component("partitions", "ok", f"present until {store.partitions_until}")
+
+
+def _clock_difference(ahead_us: int) -> str:
+    side = "ahead of" if ahead_us > 0 else "behind"
+    return (
+        f"the recorder's clock is {abs(ahead_us) / 3.6e9:.1f} hours {side} the database's: retention drops"
+        " nothing until the wrong one is set"
+    )
 
 
 def _assess_event_loop(state: RecorderState) -> Component:

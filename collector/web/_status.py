@@ -35,6 +35,8 @@ def status_json(state: RecorderState, clients: int, clients_ever: int, dropped: 
             "reason": store.reason,
             "partitions_until": store.partitions_until,
             "partitions_missing": store.partitions_missing,
+            "clock_ahead_s": store.clock_ahead_us / 1e6,
+            "retention_hold": store.retention_hold,
             "write_failures": store.write_failures,
         },
         "feeds": [

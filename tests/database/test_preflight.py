@@ -15,10 +15,12 @@ from collector.database._preflight import (
     find_obstacle,
     find_risks,
 )
+from collector.database._schema import SchemaVersion
 from collector.errors import StoreRejected, StoreUnsuitable
 from collector.postgres import open_connection
 
 GOOD = DatabaseFacts(
+    schema="public",
     role="recorder",
     encoding="UTF8",
     has_fsync=True,
@@ -26,6 +28,7 @@ GOOD = DatabaseFacts(
     replication_role="origin",
     may_use_schema=True,
     may_create=True,
+    version=SchemaVersion(1, 1),
 )
 SESSIONS = Relation(
     "rl_orderbook_sessions",
@@ -40,7 +43,10 @@ SESSIONS = Relation(
     ("change", "words"),
     [
         ({"is_standby": True}, "standby"),
-        ({"may_use_schema": None, "may_create": None}, "CREATE SCHEMA public"),
+        (
+            {"may_use_schema": None, "may_create": None, "may_create_schema": False},
+            'CREATE SCHEMA public AUTHORIZATION "recorder"',
+        ),
         ({"may_create": False}, 'GRANT USAGE, CREATE ON SCHEMA public TO "recorder"'),
         ({"may_use_schema": False}, 'GRANT USAGE, CREATE ON SCHEMA public TO "recorder"'),
         ({"role": 'a"b', "may_create": False}, 'TO "a""b"'),

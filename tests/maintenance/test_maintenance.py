@@ -1,79 +1,23 @@
 """The schema, partitions, retention, and sessions of recorders that died."""
 
-import random
 from typing import Any
 
 import psycopg
-import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from collector.clock import WallClock, system_clock
 from collector.database import apply_schema
 from collector.database._sessions import open_session
 from collector.errors import StoreRejected, StoreUnavailable
-from collector.maintenance import DAYS_AHEAD, Maintenance, Retention
+from collector.maintenance import DAYS_AHEAD
 from collector.observe import StorePhase, StoreStatus
 from collector.postgres import open_connection
-from collector.retry import Backoff
-from collector.storage import DAY_US
 from tests.database.test_batches import opening, rows
+from tests.maintenance.keeper import keep, maintenance, partitions
 
 COUNT_BY_TICKER = "SELECT market_ticker, COUNT(*) FROM rl_orderbook_snapshots GROUP BY market_ticker;"
 RECENT_BY_TICKER = """SELECT market_ticker, COUNT(*) FROM rl_orderbook_deltas
      WHERE timestamp_ms > (EXTRACT(EPOCH FROM NOW() - INTERVAL '1 hour') * 1000) GROUP BY market_ticker;"""
-
-
-def maintenance(
-    url: str,
-    status: StoreStatus,
-    ready: trio.Event,
-    *,
-    key: int = 1,
-    retention: Retention | None = None,
-    clock: WallClock = system_clock,
-) -> Maintenance:
-    return Maintenance(
-        database_url=url,
-        recorder_key=key,
-        retention=retention or Retention(),
-        status=status,
-        clock=clock,
-        backoff=Backoff(random.Random(1), 0.5, 5.0),
-        ready=ready,
-    )
-
-
-async def keep(
-    url: str,
-    *,
-    key: int = 1,
-    retention: Retention | None = None,
-    day: int | None = None,
-    status: StoreStatus | None = None,
-) -> StoreStatus:
-    """Run the keeper until the database is in order, and stop it."""
-    status = status or StoreStatus()
-
-    def clock() -> int:
-        return system_clock() if day is None else day * DAY_US
-
-    async with trio.open_nursery() as nursery:
-        ready = trio.Event()
-        nursery.start_soon(maintenance(url, status, ready, key=key, retention=retention, clock=clock).run)
-        with trio.fail_after(20):
-            await ready.wait()
-        nursery.cancel_scope.cancel()
-    return status
-
-
-def partitions(url: str, parent: str) -> list[str]:
-    found = rows(
-        url,
-        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
-        f" WHERE i.inhparent = '{parent}'::regclass ORDER BY 1",
-    )
-    return [name for (name,) in found]
 
 
 async def test_schema_applies_to_an_empty_database_and_again(database_url: str) -> None:
@@ -142,31 +86,14 @@ async def test_partitions_exist_ahead_of_time(database_url: str) -> None:
         assert partitions(database_url, parent) == [f"{parent}_{name}" for name in names]
 
 
-async def test_retention_is_apart_for_rows_and_raw_blocks(database_url: str) -> None:
-    """Old rows go, raw blocks stay as long as they are wanted, and nothing else is touched."""
-    await keep(database_url, day=20_000)
-
-    await keep(database_url, day=20_004, retention=Retention(rows_days=2, raw_days=3))
-
-    assert partitions(database_url, "rl_delta_rows")[0] == "rl_delta_rows_20241006"
-    assert partitions(database_url, "rl_trade_rows")[0] == "rl_trade_rows_20241006"
-    assert partitions(database_url, "rl_snapshot_rows")[0] == "rl_snapshot_rows_20241006"
-    assert partitions(database_url, "rl_raw_blocks")[0] == "rl_raw_blocks_20241005"
-    assert partitions(database_url, "rl_tracker_states")[0] == "rl_tracker_states_20241005"
-
-
 async def test_reader_that_takes_its_time_holds_up_nobody(database_url: str) -> None:
-    """With a query open for hours, recorders still start and make partitions; old ones are dropped later."""
+    """With a query open for hours, recorders still start and make partitions."""
     await keep(database_url, day=20_000)
     with psycopg.connect(database_url) as reader:
         reader.execute("SELECT count(*) FROM rl_orderbook_deltas")
         with trio.fail_after(5):
-            await keep(database_url, key=2, day=20_004, retention=Retention(rows_days=1))
+            await keep(database_url, key=2, day=20_004)
         assert "rl_delta_rows_20241007" in partitions(database_url, "rl_delta_rows")
-        assert "rl_delta_rows_20241004" in partitions(database_url, "rl_delta_rows")
-
-    await keep(database_url, key=3, day=20_004, retention=Retention(rows_days=1))
-    assert "rl_delta_rows_20241004" not in partitions(database_url, "rl_delta_rows")
 
 
 async def test_sessions_of_a_dead_recorder_are_closed(database_url: str) -> None:
@@ -221,12 +148,3 @@ def test_missing_answer_does_not_hide_a_refusal() -> None:
 
     status.note_failure(3, StoreUnavailable("connection refused"))
     assert (status.is_refusing, status.reason) == (False, "connection refused")
-
-
-@pytest.mark.parametrize("text", ["--", "no column"])
-async def test_partition_function_refuses_nothing_silently(database_url: str, text: str) -> None:
-    """An unknown parent drops nothing."""
-    async with open_connection(database_url) as connection:
-        await apply_schema(connection)
-        cursor = await connection.execute("SELECT rl_drop_partitions(%s, current_date)", (text,))
-        assert await cursor.fetchone() == (0,)

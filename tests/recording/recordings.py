@@ -119,7 +119,13 @@ def execute(url: str, *statements: str) -> int:
 def drop_before(url: str, *parents: str, day: int) -> None:
     """What retention does."""
     for parent in parents:
-        execute(url, f"SELECT rl_drop_partitions('{parent}', date '1970-01-01' + {day})")
+        execute(
+            url,
+            f"SELECT rl_drop_partition('{parent}', to_date(right(c.relname, 8), 'YYYYMMDD'), 30, 0, '1.0.0')"
+            " FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+            f" WHERE i.inhparent = '{parent}'::regclass"
+            f" AND to_date(right(c.relname, 8), 'YYYYMMDD') < date '1970-01-01' + {day}",
+        )
 
 
 async def verify(url: str) -> list[SessionReport]:

@@ -13,7 +13,9 @@ def test_a_database_that_is_not_ours(database_url: str, command: tuple[str, ...]
     result = invoke(database_url, *command)
 
     assert result.exit_code == 1
-    assert "check the database URL, or let `collector schema` make them" in result.stderr
+    assert (
+        "check the database URL and RL_DATABASE_SCHEMA, or let `collector schema` make them" in result.stderr
+    )
     assert len(result.stderr.splitlines()) == 1
 
 

@@ -28,12 +28,17 @@ class Program:
     """A running `collector` command whose output is collected."""
 
     def __init__(
-        self, arguments: list[str], environ: Mapping[str, str], sigint: signal.Handlers | None = None
+        self,
+        arguments: list[str],
+        environ: Mapping[str, str],
+        sigint: signal.Handlers | None = None,
+        folder: Path | None = None,
     ) -> None:
         inherit = [] if sigint is None else ["-c", WITH_SIGINT, str(sigint.value)]
         self.process = subprocess.Popen(
             [sys.executable, *inherit, "-m", "collector", *arguments],
             env={**bare_environ(), **environ},
+            cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -95,15 +100,19 @@ def bare_environ() -> dict[str, str]:
 
 @contextmanager
 def program(
-    *arguments: str, environ: Mapping[str, str] | None = None, sigint: signal.Handlers | None = None
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    sigint: signal.Handlers | None = None,
+    folder: Path | None = None,
 ) -> Generator[Program]:
     """
     Run a command for the time of the block; what is still running then is killed.
 
     `sigint` is what it inherits for SIGINT: SIG_DFL in the foreground of a terminal, SIG_IGN in the
-    background of a script. Without it, what this process has inherited itself.
+    background of a script. Without it, what this process has inherited itself. `folder` is one with another
+    build of the program.
     """
-    running = Program(list(arguments), environ or {}, sigint)
+    running = Program(list(arguments), environ or {}, sigint, folder)
     try:
         yield running
     finally:

@@ -196,7 +196,13 @@ def ownership(database_url: str, role: str) -> list[str]:
         database_url,
         f"SELECT {kinds}, relname FROM pg_class WHERE relname LIKE 'rl%' AND relkind IN ('r', 'p', 'v')",
     )
-    return [f"ALTER {kind} {name} OWNER TO {role}" for kind, name in relations]
+    functions = query(
+        database_url, "SELECT oid::regprocedure::text FROM pg_proc WHERE proname LIKE 'rl%' AND prokind = 'f'"
+    )
+    return [
+        *(f"ALTER {kind} {name} OWNER TO {role}" for kind, name in relations),
+        *(f"ALTER FUNCTION {name} OWNER TO {role}" for (name,) in functions),
+    ]
 
 
 async def test_server_that_does_not_answer(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

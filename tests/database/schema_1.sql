@@ -1,0 +1,679 @@
+-- The one definition of what the collector keeps, for an empty PostgreSQL schema; PostgreSQL 15 to 18. A database that
+-- has tables already gets the migrations that it lacks: see docs/decisions/0016. `collector schema` does either.
+--
+-- Prices are integers in 1/10,000 dollar (price_e4), sizes in 1/100 contract (size_e2). Exchange time is in
+-- milliseconds (timestamp_ms), receive time in microseconds (received_us), both since 1970 UTC.
+--
+-- Rows are small because storage cost is what ends recorders: the tables *_rows name a market by a number and
+-- leave out what can be derived; the views with the full names put both back.
+
+-- Everything below goes into the first schema on the search path, and functions keep it as theirs.
+SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false);
+
+-- The versions of this definition that the database has had, the newest of which it has. A program that knows no newer
+-- version than `oldest_program` may not use it any more.
+CREATE TABLE rl_schema_versions (
+    version         integer PRIMARY KEY,
+    oldest_program  integer NOT NULL CHECK (oldest_program <= version),
+    applied_at      timestamptz NOT NULL DEFAULT now(),
+    applied_by      text NOT NULL DEFAULT current_user
+);
+
+INSERT INTO rl_schema_versions (version, oldest_program) VALUES (1, 1);
+
+-- Which database this is: given when the tables are made. A backup that is restored has that of its original.
+CREATE TABLE rl_database (
+    is_only_row     boolean PRIMARY KEY DEFAULT true CHECK (is_only_row),
+    database_key    uuid NOT NULL DEFAULT gen_random_uuid(),
+    created_at      timestamptz NOT NULL DEFAULT now()
+);
+
+INSERT INTO rl_database DEFAULT VALUES;
+
+-- ---------------------------------------------------------------- markets and sessions
+
+CREATE TABLE rl_markets (
+    market_id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    market_ticker text NOT NULL UNIQUE,
+    record        jsonb,                        -- the market as REST tells it, verbatim; null until fetched
+    fetched_us    bigint
+);
+
+CREATE TABLE rl_orderbook_sessions (
+    session_id      integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    session_key     uuid NOT NULL UNIQUE,       -- made by the recorder, so that opening twice is opening once
+    recorder_key    bigint NOT NULL,            -- advisory lock that the recording process holds while it lives
+    market_tickers  text[] NOT NULL,            -- all that it has recorded
+    ws_url          text NOT NULL,
+    environment     text NOT NULL,
+    code_version    text NOT NULL,
+    sample_rate     integer NOT NULL CHECK (sample_rate >= 1),
+    use_yes_price   boolean NOT NULL,
+    started_us      bigint NOT NULL,
+    ended_us        bigint,
+    status          text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'closed', 'error')),
+    end_reason      text,
+    close_code      integer,
+    frames          bigint NOT NULL DEFAULT 0,
+    snapshots       bigint NOT NULL DEFAULT 0,
+    deltas          bigint NOT NULL DEFAULT 0,
+    trades          bigint NOT NULL DEFAULT 0,
+    controls        bigint NOT NULL DEFAULT 0,
+    stales          bigint NOT NULL DEFAULT 0,
+    rejects         bigint NOT NULL DEFAULT 0,
+    gaps            bigint NOT NULL DEFAULT 0,
+    batches         bigint NOT NULL DEFAULT 0,
+    last_message_us bigint,
+    last_frame      bigint,                     -- by the recorder that ended it; null until then
+    added_tickers   text[] NOT NULL DEFAULT '{}' -- of the markets, those that the session did not begin with
+) WITH (fillfactor = 50);
+
+CREATE INDEX rl_orderbook_sessions_active
+    ON rl_orderbook_sessions (recorder_key) WHERE status = 'active';
+
+-- ---------------------------------------------------------------- what the exchange sent, as rows
+
+CREATE TABLE rl_delta_rows (
+    received_us     bigint NOT NULL,
+    timestamp_ms    bigint,                     -- null when the exchange sent no time
+    sequence_number bigint NOT NULL,
+    delta_e2        bigint NOT NULL,
+    old_size_e2     bigint NOT NULL,
+    clock           bigint,                     -- the exchange's; null before October 2026
+    session_id      integer NOT NULL,
+    sid             integer NOT NULL,
+    market_id       integer NOT NULL,
+    price_e4        smallint NOT NULL,
+    is_yes          boolean NOT NULL
+) PARTITION BY RANGE (received_us);
+
+CREATE INDEX rl_delta_rows_market ON rl_delta_rows (market_id, received_us);
+-- Questions by exchange time compare with EXTRACT(EPOCH ...), which is numeric: so is this index.
+CREATE INDEX rl_delta_rows_time ON rl_delta_rows USING brin ((timestamp_ms::numeric));
+CREATE INDEX rl_delta_rows_session ON rl_delta_rows USING brin (session_id, sequence_number);
+
+CREATE TABLE rl_trade_rows (
+    received_us     bigint NOT NULL,
+    timestamp_ms    bigint,
+    sequence_number bigint,                     -- null when the exchange numbered no trades
+    count_e2        bigint NOT NULL,
+    session_id      integer NOT NULL,
+    sid             integer,
+    market_id       integer NOT NULL,
+    price_e4        smallint NOT NULL,          -- of YES
+    is_taker_yes    boolean,
+    is_block_trade  boolean,
+    trade_id        text NOT NULL
+) PARTITION BY RANGE (received_us);
+
+CREATE INDEX rl_trade_rows_market ON rl_trade_rows (market_id, received_us);
+
+CREATE TABLE rl_snapshot_rows (
+    received_us     bigint NOT NULL,
+    sequence_number bigint NOT NULL,
+    clock           bigint,                     -- of the newest change in the book; null before October 2026
+    frame_number    bigint NOT NULL,
+    session_id      integer NOT NULL,
+    sid             integer NOT NULL,
+    market_id       integer NOT NULL,
+    origin          text NOT NULL CHECK (origin IN ('initial', 'requested', 'unsolicited', 'checkpoint')),
+    yes_bids        jsonb NOT NULL,
+    no_bids         jsonb NOT NULL,
+    digest          bytea NOT NULL
+) PARTITION BY RANGE (received_us);
+
+CREATE INDEX rl_snapshot_rows_market ON rl_snapshot_rows (market_id, received_us);
+CREATE INDEX rl_snapshot_rows_session ON rl_snapshot_rows (session_id, sequence_number);
+
+CREATE TABLE rl_market_events (
+    received_us     bigint NOT NULL,
+    timestamp_ms    bigint,
+    sequence_number bigint,
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    sid             integer,
+    market_ticker   text NOT NULL,
+    event_type      text NOT NULL,
+    event           jsonb NOT NULL              -- the exchange's message; NUL characters in it as text
+);
+
+CREATE INDEX rl_market_events_market ON rl_market_events (market_ticker, received_us);
+CREATE INDEX rl_market_events_session ON rl_market_events (session_id);
+
+-- What happened to a connection besides frames: a step of the wall clock with its size, silence, a stop. And what
+-- happened to the database: the recording continued in another one, or batches are lost.
+CREATE TABLE rl_connection_events (
+    received_us     bigint NOT NULL,
+    after_frame     bigint NOT NULL,            -- the number of the last frame before it
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    event_type      text NOT NULL
+                    CHECK (event_type IN ('clock_step', 'silence', 'stop', 'store_changed', 'store_lost')),
+    step_us         bigint,                     -- of a clock step; negative: the clock was set back
+    detail          text                        -- which database it is, or which batches are lost
+);
+
+CREATE INDEX rl_connection_events_session ON rl_connection_events (session_id);
+
+-- ---------------------------------------------------------------- what was missing, and what was checked
+
+CREATE TABLE rl_orderbook_gaps (
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    sid             integer NOT NULL,
+    expected        bigint NOT NULL,            -- the number that should have come
+    received        bigint,                     -- the one that came instead; null: the subscription ended; as
+                                                -- expected: no number is missing, but the content is not to be trusted
+    detected_us     bigint NOT NULL,
+    frame_number    bigint NOT NULL,
+    cause           text NOT NULL,
+    market_ticker   text,                       -- null: all books of the sid
+    channel         text                        -- of the sid; null: it was never said
+);
+
+CREATE INDEX rl_orderbook_gaps_session ON rl_orderbook_gaps (session_id, sid);
+
+-- From the end of a frame on, a market's book is exact or unknown, until its next row. There is also a row with
+-- each snapshot that the exchange sent. Until its first row, a market's book is unknown.
+CREATE TABLE rl_book_states (
+    received_us     bigint NOT NULL,
+    frame_number    bigint NOT NULL,
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    market_id       integer NOT NULL REFERENCES rl_markets,
+    cause           text                        -- why it is unknown; null: it is exact
+);
+
+CREATE INDEX rl_book_states_session ON rl_book_states (session_id, market_id, frame_number);
+
+-- Proofs that nothing happened to a market while its book was unknown, until its snapshot in a frame of the session:
+-- the snapshot has clock and levels of the exact book before, which is that of a session's frame. See the view
+-- rl_proven_empty.
+CREATE TABLE rl_proven_empty_rows (
+    received_us     bigint NOT NULL,            -- of the snapshot
+    from_us         bigint NOT NULL,            -- since when the book was unknown
+    frame_number    bigint NOT NULL,            -- of the snapshot
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    market_id       integer NOT NULL REFERENCES rl_markets,
+    earlier_key     uuid NOT NULL,              -- the session of the book before; may be the same one
+    earlier_frame   bigint NOT NULL             -- its last frame before
+);
+
+CREATE INDEX rl_proven_empty_rows_time ON rl_proven_empty_rows (received_us);
+CREATE INDEX rl_proven_empty_rows_session ON rl_proven_empty_rows (session_id);
+
+CREATE TABLE rl_orderbook_rejects (
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    frame_number    bigint NOT NULL,
+    received_us     bigint NOT NULL,
+    reason          text NOT NULL,
+    frame           bytea NOT NULL,             -- verbatim, UTF-8
+    PRIMARY KEY (session_id, frame_number)
+);
+
+CREATE TABLE rl_orderbook_audits (
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    market_ticker   text NOT NULL,
+    sid             integer NOT NULL,
+    sequence_number bigint NOT NULL,
+    received_us     bigint NOT NULL,
+    is_match        boolean NOT NULL,
+    first_difference text
+);
+
+-- ---------------------------------------------------------------- the truth, and the proof that it is in
+
+CREATE TABLE rl_raw_blocks (
+    first_received_us bigint NOT NULL,
+    last_received_us  bigint NOT NULL,
+    first_frame     bigint NOT NULL,
+    last_frame      bigint NOT NULL,
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    format          smallint NOT NULL,          -- see docs/recording-format.md
+    lexicon_number  smallint NOT NULL,          -- 0: none
+    checksum        bytea NOT NULL,             -- first 8 bytes of SHA-256 of the payload
+    payload         bytea NOT NULL
+) PARTITION BY RANGE (first_received_us);
+
+ALTER TABLE rl_raw_blocks ALTER COLUMN payload SET STORAGE EXTERNAL;
+
+-- The state of the recorder's fold after the first frame of each hour of a session, so that reading can begin there.
+CREATE TABLE rl_tracker_states (
+    received_us     bigint NOT NULL,            -- of the frame
+    frame_number    bigint NOT NULL,
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    state           bytea NOT NULL              -- see docs/recording-format.md
+) PARTITION BY RANGE (received_us);
+
+CREATE INDEX rl_tracker_states_session ON rl_tracker_states (session_id, frame_number);
+
+-- What blocks of a session are compressed with, besides what belongs to the format: the names of its markets.
+CREATE TABLE rl_raw_lexicons (
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    lexicon_number  smallint NOT NULL,
+    content         bytea NOT NULL,
+    PRIMARY KEY (session_id, lexicon_number)
+);
+
+CREATE INDEX rl_raw_blocks_session ON rl_raw_blocks (session_id, first_frame);
+
+CREATE TABLE rl_write_ledger (
+    session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    batch_number    integer NOT NULL,
+    first_frame     bigint NOT NULL,            -- a batch without frames has last_frame = first_frame - 1
+    last_frame      bigint NOT NULL,
+    first_received_us bigint,                   -- null without frames
+    last_received_us bigint,
+    deltas          integer NOT NULL,           -- its frames by kind; every frame is in one of the counts
+    snapshots       integer NOT NULL,
+    trades          integer NOT NULL,
+    controls        integer NOT NULL,
+    stales          integer NOT NULL,
+    rejects         integer NOT NULL,
+    delta_rows      integer NOT NULL,           -- its rows by kind
+    snapshot_rows   integer NOT NULL,
+    trade_rows      integer NOT NULL,
+    gap_rows        integer NOT NULL,
+    book_state_rows integer NOT NULL,
+    proven_empty_rows integer NOT NULL,
+    tracker_state_rows integer NOT NULL,
+    connection_event_rows integer NOT NULL,
+    reject_rows     integer NOT NULL,
+    audit_rows      integer NOT NULL,
+    event_rows      integer NOT NULL,
+    checksum        bytea NOT NULL,             -- of the raw block that went in with it
+    chain           bytea NOT NULL,             -- SHA-256 over the chain of the row written before it, and this batch
+    committed_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (session_id, batch_number),
+    CHECK (last_frame - first_frame + 1 = deltas + snapshots + trades + controls + stales + rejects)
+);
+
+-- Each partition that retention has dropped. One of which there is no row here, and no table, was dropped by hand.
+CREATE TABLE rl_partition_drops (
+    table_name      text NOT NULL,
+    day             date NOT NULL,              -- UTC, of receive time
+    dropped_at      timestamptz NOT NULL DEFAULT now(),
+    dropped_by      text NOT NULL DEFAULT current_user,
+    code_version    text NOT NULL,
+    kept_days       integer NOT NULL,           -- as configured
+    exchange_before_ms bigint NOT NULL,         -- the day's deltas and trades were earlier, by the exchange's time
+    PRIMARY KEY (table_name, day, dropped_at)
+);
+
+-- ---------------------------------------------------------------- for later stages
+
+CREATE TABLE rl_models (
+    model_id    integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name        text NOT NULL,
+    version     text NOT NULL,
+    parameters  jsonb NOT NULL DEFAULT '{}',
+    artifact_url text,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (name, version)
+);
+
+CREATE TABLE rl_trading_episodes (
+    episode_id    integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    model_id      integer NOT NULL REFERENCES rl_models,
+    market_ticker text NOT NULL,
+    session_id    integer REFERENCES rl_orderbook_sessions,
+    from_us       bigint NOT NULL,
+    until_us      bigint NOT NULL,
+    seed          bigint,
+    reward        numeric,
+    summary       jsonb NOT NULL DEFAULT '{}',
+    created_at    timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE rl_trading_actions (
+    episode_id      integer NOT NULL REFERENCES rl_trading_episodes,
+    step            integer NOT NULL,
+    timestamp_ms    bigint NOT NULL,
+    sequence_number bigint,
+    action          text NOT NULL,
+    side            text CHECK (side IN ('yes', 'no')),
+    price_e4        smallint,
+    size_e2         bigint,
+    reward          numeric,
+    PRIMARY KEY (episode_id, step)
+);
+
+-- ---------------------------------------------------------------- the names that readers use
+
+CREATE VIEW rl_orderbook_deltas WITH (security_invoker = true) AS
+SELECT d.session_id, m.market_ticker, d.sid, d.sequence_number, d.clock, d.timestamp_ms, d.received_us,
+       CASE WHEN d.is_yes THEN 'yes' ELSE 'no' END AS side,
+       CASE WHEN d.old_size_e2 + d.delta_e2 = 0 THEN 'remove'
+            WHEN d.old_size_e2 = 0 THEN 'add'
+            ELSE 'update' END AS action,
+       d.price_e4::integer AS price_e4, d.delta_e2, d.old_size_e2, d.old_size_e2 + d.delta_e2 AS new_size_e2
+  FROM rl_delta_rows d JOIN rl_markets m USING (market_id);
+
+CREATE VIEW rl_orderbook_snapshots WITH (security_invoker = true) AS
+SELECT s.session_id, m.market_ticker, s.sid, s.sequence_number, s.clock,
+       s.received_us / 1000 AS timestamp_ms, s.received_us,
+       s.origin, s.yes_bids, s.no_bids, s.digest
+  FROM rl_snapshot_rows s JOIN rl_markets m USING (market_id);
+
+CREATE VIEW rl_orderbook_trades WITH (security_invoker = true) AS
+SELECT t.session_id, m.market_ticker, t.sid, t.sequence_number, t.timestamp_ms, t.received_us, t.trade_id,
+       CASE WHEN t.is_taker_yes THEN 'yes' WHEN NOT t.is_taker_yes THEN 'no' END AS taker_side,
+       t.price_e4::integer AS price_e4, t.count_e2, t.is_block_trade
+  FROM rl_trade_rows t JOIN rl_markets m USING (market_id);
+
+-- Where batches of a session are missing in its ledger: from when on, and between which frames. `next_frame` is null
+-- where its last batches are missing, by its own counts or by its ending.
+CREATE VIEW rl_ledger_holes WITH (security_invoker = true) AS
+SELECT h.session_id, h.after_frame, h.next_frame, COALESCE(h.from_us, s.started_us) AS from_us
+  FROM (SELECT session_id, last_frame AS after_frame, batch_number, max(last_received_us) OVER in_order AS from_us,
+               lead(first_frame) OVER in_order AS next_frame, lead(batch_number) OVER in_order AS next_batch
+          FROM (SELECT session_id, batch_number, first_frame, last_frame, last_received_us FROM rl_write_ledger
+                 UNION ALL
+                SELECT session_id, 0, 1, 0, NULL FROM rl_orderbook_sessions) AS ledger
+        WINDOW in_order AS (PARTITION BY session_id ORDER BY batch_number)) AS h
+  JOIN rl_orderbook_sessions s USING (session_id)
+ WHERE h.next_frame <> h.after_frame + 1 OR h.next_batch <> h.batch_number + 1
+    OR (h.next_batch IS NULL
+        AND (s.batches > h.batch_number OR GREATEST(s.frames, s.last_frame) > h.after_frame));
+
+-- The proofs of rl_proven_empty_rows about times that overlap the given one, as far as they hold: the session of the
+-- book before is there, and its ledger is complete up to that book's frame.
+CREATE FUNCTION rl_proofs_between(since_us bigint, before_us bigint)
+RETURNS TABLE (session_id integer, market_ticker text, from_us bigint, until_us bigint)
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    WITH proofs AS MATERIALIZED (
+        SELECT p.session_id, m.market_ticker, p.from_us, p.received_us, p.earlier_frame, e.session_id AS earlier_id
+          FROM rl_proven_empty_rows p JOIN rl_markets m USING (market_id)
+               JOIN rl_orderbook_sessions e ON e.session_key = p.earlier_key
+         WHERE p.received_us >= since_us AND p.from_us < before_us AND e.frames >= p.earlier_frame
+    ), holes AS MATERIALIZED (
+        SELECT h.session_id, min(h.after_frame) AS after_frame FROM rl_ledger_holes h
+         WHERE h.session_id = ANY (ARRAY(SELECT DISTINCT p.earlier_id FROM proofs p)) GROUP BY h.session_id
+    )
+    SELECT p.session_id, p.market_ticker, p.from_us, p.received_us
+      FROM proofs p LEFT JOIN holes h ON h.session_id = p.earlier_id
+     WHERE h.after_frame IS NULL OR h.after_frame >= p.earlier_frame
+$$;
+
+CREATE VIEW rl_proven_empty WITH (security_invoker = true) AS
+SELECT session_id, market_ticker, from_us, until_us FROM rl_proofs_between(0, 9223372036854775807);
+
+-- The intervals in which a session's book of a market is exact or unknown, and why. The last one has no end: it
+-- lasts as long as the session. The order of frames decides; receive times only say when that was. A hole in the
+-- ledger makes all books unknown, each until its next row in rl_book_states after the hole. An interval in which
+-- nothing happened by a proof is exact, with the cause proven_empty.
+CREATE FUNCTION rl_spans(session_ids integer[], tickers text[] DEFAULT NULL)
+RETURNS TABLE (session_id integer, market_ticker text, from_us bigint, until_us bigint, is_exact boolean, cause text)
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    WITH sessions AS MATERIALIZED (
+        SELECT * FROM rl_orderbook_sessions s WHERE s.session_id = ANY (session_ids)
+    ), marks AS (
+        SELECT s.session_id, m.market_ticker, 0::bigint AS frame_number, 0 AS rank, s.started_us AS at_us,
+               'no_snapshot_yet' AS cause, NULL::bigint AS resumed_frame
+          FROM sessions s,
+               LATERAL (SELECT unnest(s.market_tickers) EXCEPT SELECT unnest(s.added_tickers)) AS m(market_ticker)
+        UNION ALL
+        SELECT b.session_id, m.market_ticker, b.frame_number, 1, b.received_us, b.cause, NULL
+          FROM rl_book_states b JOIN rl_markets m USING (market_id) WHERE b.session_id = ANY (session_ids)
+        UNION ALL
+        SELECT h.session_id, m.market_ticker, h.after_frame, 2, h.from_us, 'ledger_hole',
+               COALESCE(h.next_frame, 9223372036854775807)
+          FROM rl_ledger_holes h JOIN sessions s USING (session_id),
+               LATERAL (SELECT DISTINCT unnest(s.market_tickers)) AS m(market_ticker)
+         WHERE h.session_id = ANY (session_ids)
+    ), placed AS (
+        SELECT *, max(k.resumed_frame) OVER (PARTITION BY k.session_id, k.market_ticker
+                                             ORDER BY k.frame_number, k.rank) AS known_again
+          FROM marks k WHERE tickers IS NULL OR k.market_ticker = ANY (tickers)
+    ), turns AS (
+        SELECT *, lag(p.rank) OVER in_order IS NULL OR lag(p.cause) OVER in_order IS DISTINCT FROM p.cause AS is_turn
+          FROM placed p
+         WHERE p.resumed_frame IS NOT NULL OR p.known_again IS NULL OR p.frame_number >= p.known_again
+        WINDOW in_order AS (PARTITION BY p.session_id, p.market_ticker ORDER BY p.frame_number, p.rank)
+    ), divided AS (
+        SELECT t.session_id, t.market_ticker, t.at_us AS from_us,
+               lead(t.at_us) OVER (PARTITION BY t.session_id, t.market_ticker
+                                   ORDER BY t.frame_number, t.rank) AS until_us, t.cause
+          FROM turns t WHERE t.is_turn
+    ), spans AS MATERIALIZED (
+        -- Of states with one receive time the last one counts; an exact one still divides two interruptions.
+        SELECT * FROM divided d WHERE d.until_us IS NULL OR d.until_us > d.from_us
+    ), proven AS (
+        SELECT DISTINCT n.session_id, n.market_ticker, n.from_us
+          FROM spans n JOIN sessions s USING (session_id)
+               JOIN rl_proofs_between((SELECT min(started_us) FROM sessions), 9223372036854775807) p
+                 ON p.market_ticker = n.market_ticker AND p.from_us <= n.from_us
+                AND p.until_us >= COALESCE(n.until_us, s.ended_us)
+         WHERE n.cause IS NOT NULL
+    )
+    SELECT n.session_id, n.market_ticker, n.from_us, n.until_us, n.cause IS NULL OR p.from_us IS NOT NULL,
+           CASE WHEN p.from_us IS NULL THEN n.cause ELSE 'proven_empty' END
+      FROM spans n LEFT JOIN proven p USING (session_id, market_ticker, from_us)
+$$;
+
+CREATE VIEW rl_book_spans WITH (security_invoker = true) AS
+SELECT session_id, market_ticker, from_us, until_us, is_exact, cause
+  FROM rl_spans(ARRAY(SELECT session_id FROM rl_orderbook_sessions));
+
+-- The intervals in which a market's book is exact or unknown, and why. After a session's end it is unknown until
+-- the next session of the market begins, unless nothing happened by a proof; without an end where there is none. An
+-- active session is listed up to its last message.
+CREATE VIEW rl_market_coverage WITH (security_invoker = true) AS
+WITH spans AS (
+    SELECT b.market_ticker, b.session_id, b.from_us,
+           LEAST(b.until_us, COALESCE(s.ended_us, s.last_message_us, s.started_us)) AS until_us,
+           b.is_exact, b.cause
+      FROM rl_book_spans b JOIN rl_orderbook_sessions s USING (session_id)
+), recorded AS (
+    SELECT m.market_ticker, s.session_id, s.started_us, s.ended_us, COALESCE(s.end_reason, s.status) AS cause,
+           lead(s.started_us) OVER (PARTITION BY m.market_ticker ORDER BY s.started_us, s.session_id) AS next_us
+      FROM rl_orderbook_sessions s,
+           LATERAL (SELECT DISTINCT t.market_ticker FROM unnest(s.market_tickers) AS t(market_ticker)) m
+), proven AS (
+    SELECT DISTINCT r.market_ticker, r.session_id
+      FROM recorded r JOIN rl_proven_empty p USING (market_ticker)
+     WHERE p.from_us <= r.ended_us AND p.until_us >= r.next_us
+)
+SELECT market_ticker, session_id, from_us, until_us, is_exact, cause FROM spans WHERE until_us > from_us
+UNION ALL
+SELECT r.market_ticker, r.session_id, r.ended_us, r.next_us, p.session_id IS NOT NULL,
+       CASE WHEN p.session_id IS NULL THEN r.cause ELSE 'proven_empty' END
+  FROM recorded r LEFT JOIN proven p USING (market_ticker, session_id)
+ WHERE r.ended_us IS NOT NULL AND (r.next_us IS NULL OR r.next_us > r.ended_us);
+
+-- ---------------------------------------------------------------- who may do what
+
+-- The owner may do everything, the role rl_reader (if there is one) may read everything, and nobody else may do
+-- anything: whatever rights a hosting service, or default privileges, give to other roles.
+
+-- Tables, views and sequences of this definition, and the partitions.
+CREATE FUNCTION rl_own_relations() RETURNS SETOF regclass
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    WITH named AS (
+        SELECT c.oid FROM pg_class c
+         WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY (ARRAY[
+               'rl_schema_versions', 'rl_database', 'rl_markets', 'rl_orderbook_sessions', 'rl_delta_rows',
+               'rl_trade_rows', 'rl_snapshot_rows', 'rl_market_events', 'rl_connection_events', 'rl_orderbook_gaps',
+               'rl_book_states', 'rl_proven_empty_rows', 'rl_orderbook_rejects', 'rl_orderbook_audits',
+               'rl_raw_blocks', 'rl_tracker_states', 'rl_raw_lexicons', 'rl_write_ledger', 'rl_partition_drops',
+               'rl_models', 'rl_trading_episodes', 'rl_trading_actions',
+               'rl_orderbook_deltas', 'rl_orderbook_snapshots', 'rl_orderbook_trades', 'rl_ledger_holes',
+               'rl_proven_empty', 'rl_book_spans', 'rl_market_coverage'])
+    )
+    SELECT oid::regclass FROM named
+    UNION ALL
+    SELECT i.inhrelid::regclass FROM pg_inherits i JOIN named n ON n.oid = i.inhparent
+    UNION ALL
+    SELECT d.objid::regclass FROM pg_depend d JOIN named n ON n.oid = d.refobjid JOIN pg_class c ON c.oid = d.objid
+     WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND c.relkind = 'S'
+$$;
+
+-- Takes the rights on a relation from all others, and returns whether anything was changed.
+CREATE FUNCTION rl_protect_relation(relation regclass) RETURNS boolean
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    own     pg_class;
+    role    text;
+    has_reader boolean := EXISTS (SELECT FROM pg_roles WHERE rolname = 'rl_reader');
+    is_changed boolean := false;
+BEGIN
+    SELECT * INTO STRICT own FROM pg_class WHERE oid = relation;
+    FOR role IN
+        SELECT DISTINCT COALESCE(quote_ident(r.rolname), 'PUBLIC')
+          FROM (SELECT a.grantee, a.privilege_type, a.is_grantable FROM aclexplode(own.relacl) a
+                 UNION ALL
+                SELECT a.grantee, 'column', false FROM pg_attribute t, aclexplode(t.attacl) a
+                 WHERE t.attrelid = relation) AS rights
+               LEFT JOIN pg_roles r ON r.oid = rights.grantee
+         WHERE rights.grantee <> own.relowner
+           AND (r.rolname, rights.privilege_type, rights.is_grantable) IS DISTINCT FROM ('rl_reader', 'SELECT', false)
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s %s FROM %s CASCADE',
+                       CASE own.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, relation, role);
+        is_changed := true;
+    END LOOP;
+    IF own.relkind IN ('r', 'p') AND NOT own.relrowsecurity THEN
+        EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', relation);
+        is_changed := true;
+    END IF;
+    IF has_reader AND NOT EXISTS (SELECT FROM pg_class c, aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
+                                   WHERE c.oid = relation AND r.rolname = 'rl_reader') THEN
+        EXECUTE format('GRANT SELECT ON %s TO rl_reader', relation);
+        is_changed := true;
+    END IF;
+    IF has_reader AND own.relkind IN ('r', 'p')
+       AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = relation AND polname = 'rl_reader_reads') THEN
+        EXECUTE format('CREATE POLICY rl_reader_reads ON %s FOR SELECT TO rl_reader USING (true)', relation);
+        is_changed := true;
+    END IF;
+    RETURN is_changed;
+END $$;
+
+-- The same of all relations and functions of this definition, and of rights that later tables would get by default.
+-- Tells how many things were changed: none where all is as it should be.
+CREATE FUNCTION rl_protect() RETURNS integer
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    place   text := quote_ident(current_schema());
+    has_reader boolean := EXISTS (SELECT FROM pg_roles WHERE rolname = 'rl_reader');
+    -- What the views need may be called by those who read.
+    readable text[] := ARRAY['rl_spans', 'rl_proofs_between'];
+    functions text[] := readable || ARRAY['rl_own_relations', 'rl_protect_relation', 'rl_protect',
+                                          'rl_ensure_partitions', 'rl_newest_exchange_ms', 'rl_may_be_later',
+                                          'rl_drop_partition'];
+    command text;
+    changed integer;
+BEGIN
+    SELECT count(*) FILTER (WHERE rl_protect_relation(relation)) INTO changed FROM rl_own_relations() AS relation;
+    FOR command IN
+        SELECT DISTINCT format('REVOKE ALL ON FUNCTION %s FROM %s CASCADE', f.oid::regprocedure,
+                               COALESCE(quote_ident(r.rolname), 'PUBLIC'))
+          FROM pg_proc f CROSS JOIN aclexplode(COALESCE(f.proacl, acldefault('f', f.proowner))) a
+               LEFT JOIN pg_roles r ON r.oid = a.grantee
+         WHERE f.pronamespace = current_schema()::regnamespace AND f.proname = ANY (functions)
+           AND a.grantee <> f.proowner
+           AND NOT (r.rolname IS NOT DISTINCT FROM 'rl_reader' AND f.proname = ANY (readable) AND NOT a.is_grantable)
+        UNION ALL
+        SELECT format('GRANT EXECUTE ON FUNCTION %s TO rl_reader', f.oid::regprocedure)
+          FROM pg_proc f
+         WHERE has_reader AND f.pronamespace = current_schema()::regnamespace AND f.proname = ANY (readable)
+           AND NOT EXISTS (SELECT FROM aclexplode(f.proacl) a JOIN pg_roles r ON r.oid = a.grantee
+                            WHERE r.rolname = 'rl_reader')
+        UNION ALL
+        SELECT format('GRANT USAGE ON SCHEMA %s TO rl_reader', place)
+         WHERE has_reader AND NOT has_schema_privilege('rl_reader', current_schema(), 'USAGE')
+        UNION ALL
+        -- Where other programs have tables, their defaults stay.
+        SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA %s REVOKE ALL ON %s FROM %s',
+                      pg_get_userbyid(d.defaclrole), place,
+                      CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES'
+                                           WHEN 'f' THEN 'FUNCTIONS' WHEN 'T' THEN 'TYPES' END,
+                      COALESCE(quote_ident(r.rolname), 'PUBLIC'))
+          FROM pg_default_acl d CROSS JOIN aclexplode(d.defaclacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
+         WHERE d.defaclnamespace = current_schema()::regnamespace AND pg_has_role(d.defaclrole, 'USAGE')
+           AND a.grantee <> d.defaclrole
+           AND NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = d.defaclnamespace AND c.relkind <> 'i'
+                              AND c.relkind <> 'I' AND c.oid <> ALL (SELECT rl_own_relations()::oid))
+    LOOP
+        EXECUTE command;
+        changed := changed + 1;
+    END LOOP;
+    RETURN changed;
+END $$;
+
+-- ---------------------------------------------------------------- partitions, one for each day of receive time
+
+-- Makes what is missing of the given days (UTC) and tells how many partitions that were.
+CREATE FUNCTION rl_ensure_partitions(first_day date, last_day date) RETURNS integer
+LANGUAGE plpgsql SET search_path FROM CURRENT SET lock_timeout = '5s' AS $$
+DECLARE
+    parent  text;
+    day     date;
+    name    text;
+    made    integer := 0;
+    from_us bigint;
+BEGIN
+    -- Two recorders may ask at once: the second waits here, and then finds nothing missing.
+    PERFORM pg_advisory_xact_lock(hashtext('rl_ensure_partitions'));
+    FOREACH parent IN ARRAY ARRAY['rl_delta_rows', 'rl_trade_rows', 'rl_snapshot_rows',
+                                'rl_tracker_states', 'rl_raw_blocks'] LOOP
+        FOR day IN SELECT first_day + n FROM generate_series(0, last_day - first_day) AS n LOOP
+            name := parent || '_' || to_char(day, 'YYYYMMDD');
+            CONTINUE WHEN to_regclass(name) IS NOT NULL;
+            from_us := (day - date '1970-01-01')::bigint * 86400000000;
+            -- Made apart and then attached, because that waits for no reader and holds up no writer.
+            EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)',
+                           name, parent);
+            EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)',
+                           parent, name, from_us, from_us + 86400000000);
+            PERFORM rl_protect_relation(name::regclass);
+            made := made + 1;
+        END LOOP;
+    END LOOP;
+    RETURN made;
+END $$;
+
+
+-- A time of the exchange that the stored deltas have reached: that of the newest ones, as far as the end of a table
+-- shows it. Null where no delta has a time.
+CREATE FUNCTION rl_newest_exchange_ms() RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+    part    regclass;
+    newest_ms bigint;
+BEGIN
+    FOR part IN
+        SELECT c.oid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+         WHERE i.inhparent = 'rl_delta_rows'::regclass ORDER BY c.relname DESC
+    LOOP
+        EXECUTE format('SELECT max(timestamp_ms) FROM %s WHERE ctid >= %L::tid', part,
+                       format('(%s,0)', GREATEST(pg_relation_size(part) / current_setting('block_size')::integer - 100, 0))) INTO newest_ms;
+        EXIT WHEN newest_ms IS NOT NULL;
+    END LOOP;
+    RETURN newest_ms;
+END $$;
+
+-- Whether what was received on a day may be later than an instant of the exchange's time. Where retention has dropped
+-- the day's deltas and trades, what it noted of them decides.
+CREATE FUNCTION rl_may_be_later(of_day date, at_ms bigint) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+    from_us bigint := (of_day - date '1970-01-01')::bigint * 86400000000;
+    until_us bigint := from_us + 86400000000;
+BEGIN
+    RETURN EXISTS (SELECT FROM rl_delta_rows
+                    WHERE received_us >= from_us AND received_us < until_us AND timestamp_ms::numeric > at_ms)
+        OR EXISTS (SELECT FROM rl_trade_rows
+                    WHERE received_us >= from_us AND received_us < until_us AND timestamp_ms > at_ms)
+        OR EXISTS (SELECT FROM rl_partition_drops d
+                    WHERE d.day = of_day AND d.table_name IN ('rl_delta_rows', 'rl_trade_rows')
+                      AND d.exchange_before_ms > at_ms);
+END $$;
+
+-- Drops the partition of a day, with a row about it. A drop waits for readers, and writers wait for the drop: so it gives
+-- up soon, and is retried later.
+CREATE FUNCTION rl_drop_partition(parent text, of_day date, kept integer, before_ms bigint, version text) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT SET lock_timeout = '500ms' AS $$
+BEGIN
+    EXECUTE format('DROP TABLE %I', parent || '_' || to_char(of_day, 'YYYYMMDD'));
+    INSERT INTO rl_partition_drops (table_name, day, code_version, kept_days, exchange_before_ms)
+    VALUES (parent, of_day, version, kept, before_ms);
+END $$;
+
+SELECT rl_protect();
