@@ -256,6 +256,7 @@ CREATE INDEX rl_raw_blocks_session ON rl_raw_blocks (session_id, first_frame);
 CREATE TABLE rl_write_ledger (
     session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
     batch_number    integer NOT NULL,
+    first_batch     integer,                    -- a summary: the row stands for the batches from this one on
     first_frame     bigint NOT NULL,            -- a batch without frames has last_frame = first_frame - 1
     last_frame      bigint NOT NULL,
     first_received_us bigint,                   -- null without frames
@@ -281,18 +282,23 @@ CREATE TABLE rl_write_ledger (
     chain           bytea NOT NULL,             -- SHA-256 over the chain of the row written before it, and this batch
     committed_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (session_id, batch_number),
+    CHECK (first_batch < batch_number),
     CHECK (last_frame - first_frame + 1 = deltas + snapshots + trades + controls + stales + rejects)
 );
 
--- Each partition that retention has dropped. One of which there is no row here, and no table, was dropped by hand.
+CREATE INDEX rl_write_ledger_time ON rl_write_ledger USING brin (last_received_us);
+
+-- Each partition that retention has dropped. One of which there is no row here, and no table, was dropped by hand. When
+-- all partitions of a day are dropped, what the other tables have of it is summarised: a row for each of these too.
 CREATE TABLE rl_partition_drops (
     table_name      text NOT NULL,
     day             date NOT NULL,              -- UTC, of receive time
     dropped_at      timestamptz NOT NULL DEFAULT now(),
     dropped_by      text NOT NULL DEFAULT current_user,
     code_version    text NOT NULL,
-    kept_days       integer NOT NULL,           -- as configured
-    exchange_before_ms bigint NOT NULL,         -- the day's deltas and trades were earlier, by the exchange's time
+    kept_days       integer,                    -- as configured
+    exchange_before_ms bigint,                  -- the day's deltas and trades were earlier, by the exchange's time
+    row_count       bigint,                     -- of a summary: how many rows were deleted
     PRIMARY KEY (table_name, day, dropped_at)
 );
 
@@ -362,10 +368,11 @@ SELECT t.session_id, m.market_ticker, t.sid, t.sequence_number, t.timestamp_ms, 
 CREATE VIEW rl_ledger_holes WITH (security_invoker = true) AS
 SELECT h.session_id, h.after_frame, h.next_frame, COALESCE(h.from_us, s.started_us) AS from_us
   FROM (SELECT session_id, last_frame AS after_frame, batch_number, max(last_received_us) OVER in_order AS from_us,
-               lead(first_frame) OVER in_order AS next_frame, lead(batch_number) OVER in_order AS next_batch
-          FROM (SELECT session_id, batch_number, first_frame, last_frame, last_received_us FROM rl_write_ledger
+               lead(first_frame) OVER in_order AS next_frame, lead(first_batch) OVER in_order AS next_batch
+          FROM (SELECT session_id, COALESCE(first_batch, batch_number) AS first_batch, batch_number, first_frame,
+                       last_frame, last_received_us FROM rl_write_ledger
                  UNION ALL
-                SELECT session_id, 0, 1, 0, NULL FROM rl_orderbook_sessions) AS ledger
+                SELECT session_id, 0, 0, 1, 0, NULL FROM rl_orderbook_sessions) AS ledger
         WINDOW in_order AS (PARTITION BY session_id ORDER BY batch_number)) AS h
   JOIN rl_orderbook_sessions s USING (session_id)
  WHERE h.next_frame <> h.after_frame + 1 OR h.next_batch <> h.batch_number + 1
@@ -556,7 +563,7 @@ DECLARE
     readable text[] := ARRAY['rl_spans', 'rl_proofs_between'];
     functions text[] := readable || ARRAY['rl_own_relations', 'rl_protect_relation', 'rl_protect',
                                           'rl_ensure_partitions', 'rl_newest_exchange_ms', 'rl_may_be_later',
-                                          'rl_drop_partition'];
+                                          'rl_drop_partition', 'rl_summarise_day'];
     command text;
     changed integer;
 BEGIN
@@ -674,6 +681,106 @@ BEGIN
     EXECUTE format('DROP TABLE %I', parent || '_' || to_char(of_day, 'YYYYMMDD'));
     INSERT INTO rl_partition_drops (table_name, day, code_version, kept_days, exchange_before_ms)
     VALUES (parent, of_day, version, kept, before_ms);
+END $$;
+
+-- Summarises what is left of a day whose partitions are all dropped. Batches of a session that follow each other become
+-- one row of the ledger, with the sums of their counts and the chain of the last. Rows of the other tables are deleted,
+-- and their counts in the ledger reduced, so that a count says how many rows are there; how many were deleted is noted
+-- with the drops. Of each market's book in a session that continues, the state at the end of the day stays. Returns how
+-- many rows of the ledger went.
+CREATE FUNCTION rl_summarise_day(of_day date, version text) RETURNS bigint
+LANGUAGE plpgsql SET search_path FROM CURRENT SET lock_timeout = '5s' AS $$
+DECLARE
+    from_us     bigint := (of_day - date '1970-01-01')::bigint * 86400000000;
+    until_us    bigint := from_us + 86400000000;
+    sessions    integer[] := ARRAY(SELECT DISTINCT session_id FROM rl_write_ledger
+                                    WHERE last_received_us >= from_us AND last_received_us < until_us);
+    merged      bigint;
+    deleted     bigint;
+    detail      record;
+BEGIN
+    WITH ranges AS (
+        SELECT session_id, min(batch_number) AS first, max(batch_number) AS last FROM rl_write_ledger
+         WHERE last_received_us >= from_us AND last_received_us < until_us GROUP BY session_id
+    ), marked AS (
+        SELECT l.*, COALESCE(l.first_batch, l.batch_number) <> lag(l.batch_number) OVER in_order + 1
+                    OR l.first_frame <> lag(l.last_frame) OVER in_order + 1 AS is_after_hole
+          FROM rl_write_ledger l JOIN ranges r ON r.session_id = l.session_id
+           AND l.batch_number BETWEEN r.first AND r.last
+        WINDOW in_order AS (PARTITION BY l.session_id ORDER BY l.batch_number)
+    ), grouped AS (
+        SELECT *, count(*) FILTER (WHERE is_after_hole) OVER (PARTITION BY session_id ORDER BY batch_number) AS run
+          FROM marked
+    ), runs AS (
+        SELECT session_id, min(COALESCE(first_batch, batch_number)) AS first_batch, max(batch_number) AS last_batch,
+               min(first_frame) AS first_frame, min(first_received_us) AS first_received_us,
+               max(last_received_us) AS last_received_us, sum(deltas) AS deltas, sum(snapshots) AS snapshots,
+               sum(trades) AS trades, sum(controls) AS controls, sum(stales) AS stales, sum(rejects) AS rejects,
+               sum(delta_rows) AS delta_rows, sum(snapshot_rows) AS snapshot_rows, sum(trade_rows) AS trade_rows,
+               sum(gap_rows) AS gap_rows, sum(book_state_rows) AS book_state_rows,
+               sum(proven_empty_rows) AS proven_empty_rows, sum(tracker_state_rows) AS tracker_state_rows,
+               sum(connection_event_rows) AS connection_event_rows, sum(reject_rows) AS reject_rows,
+               sum(audit_rows) AS audit_rows, sum(event_rows) AS event_rows
+          FROM grouped GROUP BY session_id, run HAVING count(*) > 1
+    )
+    UPDATE rl_write_ledger l
+       SET first_batch = r.first_batch, first_frame = r.first_frame, first_received_us = r.first_received_us,
+           last_received_us = r.last_received_us, deltas = r.deltas, snapshots = r.snapshots, trades = r.trades,
+           controls = r.controls, stales = r.stales, rejects = r.rejects, delta_rows = r.delta_rows,
+           snapshot_rows = r.snapshot_rows, trade_rows = r.trade_rows, gap_rows = r.gap_rows,
+           book_state_rows = r.book_state_rows, proven_empty_rows = r.proven_empty_rows,
+           tracker_state_rows = r.tracker_state_rows, connection_event_rows = r.connection_event_rows,
+           reject_rows = r.reject_rows, audit_rows = r.audit_rows, event_rows = r.event_rows
+      FROM runs r WHERE l.session_id = r.session_id AND l.batch_number = r.last_batch;
+    DELETE FROM rl_write_ledger l USING rl_write_ledger s
+     WHERE s.session_id = ANY (sessions) AND s.first_batch IS NOT NULL AND s.last_received_us >= from_us
+       AND s.last_received_us < until_us AND l.session_id = s.session_id
+       AND l.batch_number >= s.first_batch AND l.batch_number < s.batch_number;
+    GET DIAGNOSTICS merged = ROW_COUNT;
+    INSERT INTO rl_partition_drops (table_name, day, code_version, row_count)
+    VALUES ('rl_write_ledger', of_day, version, merged);
+
+    FOR detail IN
+        SELECT * FROM (VALUES
+            ('rl_orderbook_gaps', 'detected_us', 'gap_rows'),
+            ('rl_book_states', 'received_us', 'book_state_rows'),
+            ('rl_proven_empty_rows', 'received_us', 'proven_empty_rows'),
+            ('rl_connection_events', 'received_us', 'connection_event_rows'),
+            ('rl_orderbook_rejects', 'received_us', 'reject_rows'),
+            ('rl_orderbook_audits', 'received_us', 'audit_rows'),
+            ('rl_market_events', 'received_us', 'event_rows')) AS details (source, time_name, count_name)
+    LOOP
+        EXECUTE format($delete$
+            WITH gone AS (
+                DELETE FROM %1$I t USING rl_orderbook_sessions s
+                 WHERE t.session_id = ANY ($3) AND s.session_id = t.session_id AND t.%2$I < $2
+                   AND (%4$s) RETURNING t.session_id
+            ), counts AS (
+                SELECT session_id, count(*) AS gone FROM gone GROUP BY session_id
+            ), ledger AS (
+                UPDATE rl_write_ledger l SET %3$I = l.%3$I - c.gone FROM counts c
+                 WHERE l.session_id = c.session_id
+                   AND l.batch_number = (SELECT max(n.batch_number) FROM rl_write_ledger n
+                                          WHERE n.session_id = c.session_id AND n.last_received_us < $2)
+            ), sessions AS (
+                UPDATE rl_orderbook_sessions s SET gaps = s.gaps - c.gone FROM counts c
+                 WHERE %1$L = 'rl_orderbook_gaps' AND s.session_id = c.session_id
+            )
+            SELECT COALESCE(sum(gone), 0) FROM counts
+            $delete$, detail.source, detail.time_name, detail.count_name,
+            CASE detail.source WHEN 'rl_book_states' THEN
+                's.ended_us < $2 OR EXISTS (SELECT FROM rl_book_states n WHERE n.session_id = t.session_id'
+                ' AND n.market_id = t.market_id AND n.frame_number > t.frame_number AND n.received_us < $2)'
+            ELSE format('t.%I >= $1', detail.time_name) END)
+        INTO deleted USING from_us, until_us, sessions;
+        INSERT INTO rl_partition_drops (table_name, day, code_version, row_count)
+        VALUES (detail.source, of_day, version, deleted);
+    END LOOP;
+
+    DELETE FROM rl_raw_lexicons x USING rl_orderbook_sessions s
+     WHERE s.session_id = x.session_id AND s.ended_us < until_us
+       AND NOT EXISTS (SELECT FROM rl_raw_blocks b WHERE b.session_id = x.session_id);
+    RETURN merged;
 END $$;
 
 SELECT rl_protect();

@@ -28,7 +28,7 @@ NOT_READ = (
     "requirements/*.txt",
     "tests/database/schema_1.sql",
 )
-"""Git patterns of tracked files that are not read: the phrases, text that others wrote, and what is frozen."""
+"""Git patterns of tracked files that are not read: the phrases, text of others, and what is frozen."""
 
 _ENTRY = re.compile(r'^(?P<before>"(?P<words>[^"]+)" = \{ count = )(?P<count>\d+)', re.MULTILINE)
 """A phrase in the data file. One line each, so that `--update` can change the number and nothing else."""

@@ -44,6 +44,7 @@ from collector.database._partitions import (
     fetch_missing_partitions,
     fetch_old_partitions,
     fetch_partition_facts,
+    summarise_day,
 )
 from collector.database._preflight import (
     ADVICE,
@@ -120,6 +121,7 @@ __all__ = [
     "open_row_pages",
     "read_only",
     "store_market_record",
+    "summarise_day",
     "take_recorder_lock",
     "undo_commands",
 ]

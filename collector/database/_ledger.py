@@ -48,14 +48,18 @@ _INSERT: Final = (
     " ORDER BY l.batch_number DESC LIMIT 1), ''::bytea) AND NOT EXISTS"
     " (SELECT FROM unnest(%s::text[], %s::integer[]) AS m (ticker, id) LEFT JOIN rl_markets k"
     " ON k.market_id = m.id AND k.market_ticker = m.ticker WHERE k.market_id IS NULL)"
+    # It may be part of a summary.
+    " AND NOT EXISTS (SELECT FROM rl_write_ledger c WHERE c.session_id = s.session_id"
+    "  AND c.batch_number > %s AND c.first_batch <= %s)"
     " AND (%s::integer = 0 OR EXISTS (SELECT FROM rl_raw_lexicons x"
     " WHERE x.session_id = s.session_id AND x.lexicon_number = %s::integer))"
     " ON CONFLICT DO NOTHING RETURNING batch_number"
 ).encode()
 _STORED: Final = (
-    b"SELECT s.session_key, l.first_frame, l.last_frame, l.checksum, r.payload, x.content"
+    b"SELECT s.session_key, l.first_frame, l.last_frame, l.checksum, l.first_batch, r.payload, x.content"
     b" FROM rl_orderbook_sessions s"
-    b" LEFT JOIN rl_write_ledger l ON l.session_id = s.session_id AND l.batch_number = %s"
+    b" LEFT JOIN rl_write_ledger l ON l.session_id = s.session_id AND l.batch_number >= %s"
+    b"  AND COALESCE(l.first_batch, l.batch_number) <= %s"
     b" LEFT JOIN rl_raw_blocks r ON r.session_id = l.session_id AND r.first_frame = l.first_frame"
     b"  AND r.last_frame = l.last_frame AND r.checksum = l.checksum"
     b" LEFT JOIN rl_raw_lexicons x ON x.session_id = r.session_id AND x.lexicon_number = r.lexicon_number"
@@ -139,6 +143,8 @@ async def enter_ledger(
             session.chain,
             list(needed.market_ids),
             list(needed.market_ids.values()),
+            batch.number,
+            batch.number,
             needed.dictionary_number,
             needed.dictionary_number,
         ),
@@ -154,14 +160,16 @@ async def _require_same(
     connection: TrioConnection, session: StoredSession, batch: Batch, checksum: bytes
 ) -> None:
     """The batch is stored with this content. Raises StoreChanged and LedgerConflict where it is not."""
-    cursor = await connection.execute(_STORED, (batch.number, session.session_id))
+    cursor = await connection.execute(_STORED, (batch.number, batch.number, session.session_id))
     row = await cursor.fetchone()
     if row is None or row[0] != session.key or row[1] is None:
         raise StoreChanged(
             f"session {session.key}, its newest batch, a market of it or its dictionary is not in the"
             " database any more as it was: was a backup restored, or a replica promoted?"
         )
-    first_frame, last_frame, stored_checksum, payload, dictionary = row[1:]
+    first_frame, last_frame, stored_checksum, first_batch, payload, dictionary = row[1:]
+    if first_batch is not None and first_frame <= batch.first_frame and batch.last_frame <= last_frame:
+        return
     is_same = (first_frame, last_frame) == (batch.first_frame, batch.last_frame)
     if is_same and stored_checksum != checksum and payload is not None:
         # Another process may have compressed the same frames with another dictionary.

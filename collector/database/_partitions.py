@@ -89,7 +89,8 @@ async def fetch_partition_facts(
         cursor = await connection.execute(
             "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint, rl_newest_exchange_ms(),"
             f" ARRAY(SELECT DISTINCT day - {_EPOCH} FROM rl_partition_drops"
-            "  WHERE dropped_at > now() - interval '24 hours')".encode()
+            "  WHERE dropped_at > now() - interval '24 hours' AND table_name = ANY (%s))".encode(),
+            (_TABLES,),
         )
         row = await cursor.fetchone()
     assert row is not None
@@ -116,6 +117,23 @@ async def drop_partition(connection: TrioConnection, drop: Drop, code_version: s
             (drop.table, drop.day, drop.kept_days, before_ms, code_version),
         )
     return True
+
+
+async def summarise_day(connection: TrioConnection, code_version: str) -> tuple[int, int] | None:
+    """
+    Summarise the oldest day of which all partitions are dropped and the rest is not summarised yet.
+
+    Returns the day, and how many rows of the ledger went; None where there is no such day.
+    """
+    async with in_transaction(connection):
+        cursor = await connection.execute(
+            f"SELECT d.day - {_EPOCH}, rl_summarise_day(d.day, %s) FROM (SELECT day FROM rl_partition_drops"
+            " GROUP BY day HAVING count(DISTINCT table_name) FILTER (WHERE table_name = ANY (%s)) = %s"
+            " AND count(*) FILTER (WHERE table_name = 'rl_write_ledger') = 0 ORDER BY day LIMIT 1) d"
+            "".encode(),
+            (code_version, _TABLES, len(_TABLES)),
+        )
+        return await cursor.fetchone()
 
 
 async def _may_be_later(connection: TrioConnection, day: int, at_ms: int) -> bool:

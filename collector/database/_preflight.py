@@ -78,7 +78,8 @@ _RELATIONS: Final = (
 _FUNCTIONS: Final = (
     "SELECT f.oid::regprocedure::text FROM pg_proc f WHERE f.pronamespace = to_regnamespace(quote_ident(%s))"
     " AND f.proname = ANY (ARRAY['rl_spans', 'rl_proofs_between', 'rl_own_relations', 'rl_protect_relation',"
-    " 'rl_protect', 'rl_ensure_partitions', 'rl_newest_exchange_ms', 'rl_may_be_later', 'rl_drop_partition'])"
+    " 'rl_protect', 'rl_ensure_partitions', 'rl_newest_exchange_ms', 'rl_may_be_later', 'rl_drop_partition',"
+    " 'rl_summarise_day'])"
     " AND NOT pg_has_role(f.proowner, 'USAGE') ORDER BY 1"
 )
 _BACKEND: Final = "SELECT pg_backend_pid()"

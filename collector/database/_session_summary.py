@@ -22,7 +22,9 @@ _SESSIONS: Final = (
     f" gaps, {', '.join(FRAME_COUNTS)} FROM rl_orderbook_sessions ORDER BY session_id DESC LIMIT %s"
 )
 _LEDGERS: Final = (
-    "SELECT session_id, count(*) AS batches, min(batch_number) AS first_batch,"
+    # A summary stands for several batches.
+    "SELECT session_id, sum(batch_number - COALESCE(first_batch, batch_number) + 1)::bigint AS batches,"
+    " min(COALESCE(first_batch, batch_number)) AS first_batch,"
     " max(batch_number) AS last_batch, sum(last_frame - first_frame + 1)::bigint AS frames,"
     " min(first_frame) AS first_frame, max(last_frame) AS last_frame,"
     f" {', '.join(f'sum({name})::bigint AS {name}' for name in LEDGER_COUNTS)}"

@@ -24,6 +24,7 @@ from collector.database import (
     fetch_database_us,
     fetch_old_partitions,
     fetch_partition_facts,
+    summarise_day,
     take_recorder_lock,
 )
 from collector.errors import ConfigError, StoreError, StoreRejected, StoreUnavailable, StoreUnsuitable
@@ -144,6 +145,7 @@ class Maintenance:
         await self._compare_clocks(connection)
         await self._keep_partitions(connection)
         await self._drop_old(connection)
+        await self._summarise(connection)
 
     async def _keep_partitions(self, connection: TrioConnection) -> None:
         status = self.status
@@ -203,6 +205,19 @@ class Maintenance:
         if is_dropped:
             _log.info("partition_dropped", table=drop.table, day=_date_of(drop.day), kept_days=drop.kept_days)
         return is_dropped
+
+    async def _summarise(self, connection: TrioConnection) -> None:
+        """One day in a round: a day has up to some hundred thousand rows of the ledger."""
+        try:
+            summarised = await summarise_day(connection, self.code_version)
+        except StoreError as error:
+            if connection.closed:
+                raise
+            _log.warning("day_not_summarised", reason=str(error))
+            return
+        if summarised is not None:
+            day, ledger_rows = summarised
+            _log.info("day_summarised", day=_date_of(day), ledger_rows=ledger_rows)
 
 
 def _date_of(day: int) -> str:

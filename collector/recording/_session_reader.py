@@ -97,6 +97,11 @@ class RecordedBatch:
         return int(self.row["batch_number"])
 
     @property
+    def first_number(self) -> int:
+        """The number of the first batch that it stands for: its own, where it is no summary of several."""
+        return int(self.row["first_batch"] or self.number)
+
+    @property
     def first_frame(self) -> int:
         """The number of its first frame."""
         return int(self.row["first_frame"])
@@ -138,9 +143,9 @@ class RecordedBatch:
     def place_problems(self, batches_before: int, frames_before: int) -> list[str]:
         """What is wrong with its place after this number of batches and frames."""
         problems: list[str] = []
-        if self.number != batches_before + 1:
+        if self.first_number != batches_before + 1:
             problems.append(
-                f"batch {batches_before + 1} is missing in the ledger: the next one is {self.number}"
+                f"batch {batches_before + 1} is missing in the ledger: the next one is {self.first_number}"
             )
         if self.first_frame != frames_before + 1:
             problems.append(

@@ -15,7 +15,7 @@ from collector.database._batches import write_batch
 from collector.database._ledger import StoredSession
 from collector.database._markets import fetch_market_ids
 from collector.database._sessions import close_session, open_session
-from collector.errors import StoreRejected, StoreUnavailable
+from collector.errors import LedgerConflict, StoreRejected, StoreUnavailable
 from collector.facts import Fact, FeedTracker, FrameBatch
 from collector.postgres import TrioConnection, open_connection
 from collector.rawblocks import checksum_of, decode_block
@@ -106,6 +106,24 @@ async def test_audits_and_the_channel_of_a_gap(database_url: str) -> None:
         ("sequence", None, "trade"),
         ("sequence", None, None),
     ]
+
+
+async def test_a_batch_that_is_part_of_a_summary_is_stored_already(database_url: str) -> None:
+    """A spool that is found after years brings nothing twice; frames of another place are a conflict."""
+    frames = [
+        FeedTracker.of_markets(["A", "B"]).process(received(text, first=number))
+        for number, text in enumerate(TEXTS, 1)
+    ]
+    elsewhere = FeedTracker.of_markets(["A", "B"]).process(received(TEXTS[0], first=100))
+    async with ready(database_url) as (connection, session, market_ids):
+        for number, each in enumerate(frames, 1):
+            assert await write_batch(connection, session, batch_of(each, number), market_ids)
+        await connection.execute("SELECT rl_summarise_day(to_timestamp(%s)::date, '1')", (RECEIVED_US / 1e6,))
+        for number, each in enumerate(frames, 1):
+            assert not await write_batch(connection, session, batch_of(each, number), market_ids)
+        with pytest.raises(LedgerConflict):
+            await write_batch(connection, session, batch_of(elsewhere, 1), market_ids)
+    assert rows(database_url, "SELECT first_batch, batch_number FROM rl_write_ledger") == [(1, len(TEXTS))]
 
 
 async def test_each_kind_of_row(database_url: str) -> None:
