@@ -253,7 +253,7 @@ def test_schema_command(database_url: str) -> None:
         with program("schema", environ={"DATABASE_URL": database_url}) as schema:
             assert schema.process.wait(30) == 0
             schema._reader.join(5)
-            assert schema.lines == ["The schema is in place.\n"]
+            assert schema.lines == ["The schema is in place: version 1, in schema public.\n"]
     assert query(database_url, "SELECT count(*) FROM rl_orderbook_deltas") == [(0,)]
 
 

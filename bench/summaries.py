@@ -1,0 +1,196 @@
+"""
+What retention keeps of a year: bytes of the database that stay when all partitions of a day are dropped.
+
+Fills a database by SQL, a day after the other, with what 300 markets leave behind beside their partitions:
+sessions, their ledger, gaps, rejects, audits, events, states of books, proofs and dictionaries. Each day
+counts as dropped, and maintenance's own function summarises it. In the end `verify` reads everything.
+
+Sizes are those after VACUUM FULL, with TOAST and indexes: what a year adds. The space of deleted rows comes on
+top, and is used again.
+
+A summary is as large for many batches as for few. So a year has fewer batches a day than 600 frames a second
+would give in batches of 100 frames (518,400). A second run with that number shows how long the summary of
+such a day takes.
+
+    python -m bench.summaries
+    python -m bench.summaries --days 3 --batches 518400
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+import trio
+
+from bench.rig import Database, finish, open_database, print_table, temporary_folder
+from collector.database import apply_schema, ensure_partitions, summarise_day
+from collector.postgres import TrioConnection, open_connection
+from collector.recording import verify_sessions
+from collector.storage import DAY_US, KINDS, RAW_BLOCK
+
+MARKETS: Final = 300
+GB_A_YEAR_MAX: Final = 2.0
+AUDITS_A_MARKET: Final = 96
+"""In a day, with RL_AUDIT_INTERVAL as it is by default."""
+EVENTS_A_MARKET: Final = 4
+GAPS: Final = 20
+"""In a session: numbers that are missing, and reconnections."""
+REJECTS: Final = 5
+FIRST_DAY: Final = 20_000
+VACUUM: Final = (
+    "VACUUM rl_orderbook_sessions, rl_write_ledger, rl_orderbook_gaps, rl_book_states, rl_proven_empty_rows,"
+    " rl_connection_events, rl_orderbook_rejects, rl_orderbook_audits, rl_market_events, rl_raw_lexicons"
+)
+
+PARTITIONED: Final = [kind.table for kind in (*KINDS, RAW_BLOCK) if kind.is_partitioned]
+
+_MARKETS: Final = (
+    "INSERT INTO rl_markets (market_ticker)"
+    " SELECT 'KXMARKET-26DEC31-T' || n FROM generate_series(1, %(markets)s) n"
+)
+_SESSIONS: Final = (
+    "INSERT INTO rl_orderbook_sessions (session_key, recorder_key, market_tickers, ws_url, environment,"
+    " code_version, sample_rate, use_yes_price, started_us, ended_us, status, end_reason, frames, deltas,"
+    " gaps, batches,"
+    " last_message_us, last_frame) SELECT gen_random_uuid(), 1, ARRAY(SELECT market_ticker FROM rl_markets),"
+    " 'wss://api.elections.kalshi.com/trade-api/ws/v2', 'prod', '1.0.0', 1, false,"
+    " %(from_us)s + n * %(length_us)s,"
+    " %(from_us)s + (n + 1) * %(length_us)s - 1, 'error', 'the connection was lost', %(batches)s * 100,"
+    " %(batches)s * 100, %(gaps)s, %(batches)s, %(from_us)s + (n + 1) * %(length_us)s - 2, %(batches)s * 100"
+    " FROM generate_series(0, %(sessions)s - 1) n RETURNING session_id"
+)
+# Times within the session: `at` is the share of it that has passed.
+_AT: Final = "(s.started_us + 1 + floor((s.last_message_us - s.started_us - 1) * ({at})))::bigint"
+_DETAILS: Final = (
+    "INSERT INTO rl_write_ledger (session_id, batch_number, first_frame, last_frame, first_received_us,"
+    " last_received_us, deltas, snapshots, trades, controls, stales, rejects, delta_rows, snapshot_rows,"
+    " trade_rows, gap_rows, book_state_rows, proven_empty_rows, tracker_state_rows, connection_event_rows,"
+    " reject_rows,"
+    " audit_rows, event_rows, checksum, chain) SELECT s.session_id, n, n * 100 - 99, n * 100,"
+    f" {_AT.format(at='(n - 1) / %(batches)s::numeric')}, {_AT.format(at='n / %(batches)s::numeric')},"
+    " 100, 0, 0, 0, 0, 0, 100, 0, 0, CASE n WHEN 1 THEN %(gaps)s ELSE 0 END,"
+    " CASE n WHEN 1 THEN %(states)s ELSE 0 END, CASE n WHEN 1 THEN %(markets)s ELSE 0 END, 0,"
+    " CASE n WHEN 1 THEN 1 ELSE 0 END, CASE n WHEN 1 THEN %(rejects)s ELSE 0 END,"
+    " CASE n WHEN 1 THEN %(audits)s ELSE 0 END, CASE n WHEN 1 THEN %(events)s ELSE 0 END,"
+    " substring(sha256(int8send(n)) FROM 1 FOR 8), sha256(int8send(n + s.session_id))"
+    " FROM generate_series(1, %(batches)s) n, rl_orderbook_sessions s WHERE s.session_id = ANY (%(ids)s)",
+    "INSERT INTO rl_orderbook_gaps SELECT s.session_id, 1, n, n + 3,"
+    f" {_AT.format(at='n / %(gaps)s::numeric')}, n, 'sequence', NULL, 'orderbook_delta'"
+    " FROM generate_series(1, %(gaps)s) n, rl_orderbook_sessions s WHERE s.session_id = ANY (%(ids)s)",
+    f"INSERT INTO rl_book_states SELECT {_AT.format(at='n / %(states)s::numeric')}, n, s.session_id,"
+    " n %% %(markets)s + 1, NULL FROM generate_series(1, %(states)s) n, rl_orderbook_sessions s"
+    " WHERE s.session_id = ANY (%(ids)s)",
+    f"INSERT INTO rl_proven_empty_rows SELECT {_AT.format(at='0')}, {_AT.format(at='0')}, n, s.session_id, n,"
+    " s.session_key, n FROM generate_series(1, %(markets)s) n, rl_orderbook_sessions s"
+    " WHERE s.session_id = ANY (%(ids)s)",
+    "INSERT INTO rl_connection_events (received_us, after_frame, session_id, event_type)"
+    f" SELECT {_AT.format(at='1')}, 1, s.session_id, 'silence' FROM rl_orderbook_sessions s"
+    " WHERE s.session_id = ANY (%(ids)s)",
+    f"INSERT INTO rl_orderbook_rejects SELECT s.session_id, n, {_AT.format(at='n / %(rejects)s::numeric')},"
+    " 'the frame is no JSON', convert_to(repeat('x', 400), 'UTF8')"
+    " FROM generate_series(1, %(rejects)s) n, rl_orderbook_sessions s WHERE s.session_id = ANY (%(ids)s)",
+    "INSERT INTO rl_orderbook_audits SELECT s.session_id, 'KXMARKET-26DEC31-T' || n %% %(markets)s, 1, n,"
+    f" {_AT.format(at='n / %(audits)s::numeric')}, true, NULL"
+    " FROM generate_series(1, %(audits)s) n, rl_orderbook_sessions s WHERE s.session_id = ANY (%(ids)s)",
+    "INSERT INTO rl_market_events (received_us, session_id, sid, market_ticker, event_type, event)"
+    f" SELECT {_AT.format(at='n / %(events)s::numeric')}, s.session_id, 2, 'KXMARKET-26DEC31-T' || n,"
+    " 'market_lifecycle_v2', jsonb_build_object('event_type', 'deactivated', 'text', repeat('M', 200))"
+    " FROM generate_series(1, %(events)s) n, rl_orderbook_sessions s WHERE s.session_id = ANY (%(ids)s)",
+    "INSERT INTO rl_raw_lexicons SELECT id, 1, convert_to(repeat(id::text, 2000), 'UTF8')"
+    " FROM unnest(%(ids)s::integer[]) AS id",
+    "INSERT INTO rl_partition_drops (table_name, day, dropped_at, code_version, kept_days,"
+    " exchange_before_ms) SELECT name, date '1970-01-01' + %(day)s::integer, now() - interval '2 days',"
+    " '1.0.0', 30, 0"
+    " FROM unnest(%(partitioned)s::text[]) AS name",
+)
+_SIZES: Final = (
+    "SELECT relname, pg_total_relation_size(oid) FROM pg_class WHERE relkind = 'r' AND NOT relispartition"
+    " AND relnamespace = 'public'::regnamespace AND pg_total_relation_size(oid) > 100000 ORDER BY 2 DESC"
+)
+
+
+async def fill_day(connection: TrioConnection, day: int, sessions: int, batches: int) -> None:
+    """Everything that the sessions of a day leave behind beside their partitions."""
+    audits = MARKETS * AUDITS_A_MARKET // sessions
+    values: dict[str, Any] = {
+        "day": day,
+        "from_us": day * DAY_US,
+        "length_us": DAY_US // sessions,
+        "sessions": sessions,
+        "batches": batches // sessions,
+        "markets": MARKETS,
+        "gaps": GAPS,
+        "rejects": REJECTS,
+        "audits": audits,
+        "states": 2 * MARKETS + audits,
+        "events": MARKETS * EVENTS_A_MARKET // sessions,
+        "partitioned": PARTITIONED,
+    }
+    async with connection.transaction():
+        cursor = await connection.execute(_SESSIONS.encode(), values)
+        values["ids"] = [session_id for (session_id,) in await cursor.fetchall()]
+        for statement in _DETAILS:
+            await connection.execute(statement.encode(), values)
+
+
+async def measure(database: Database, days: int, sessions: int, batches: int) -> tuple[list[float], int]:
+    """Fill and summarise day by day. Returns the seconds of each summary, and the number of findings."""
+    seconds: list[float] = []
+    async with open_connection(database.url) as connection:
+        await apply_schema(connection)
+        await connection.execute(_MARKETS.encode(), {"markets": MARKETS})
+        for day in range(FIRST_DAY, FIRST_DAY + days):
+            await fill_day(connection, day, sessions, batches)
+            began_s = time.monotonic()
+            assert await summarise_day(connection, "1.0.0") is not None
+            seconds.append(time.monotonic() - began_s)
+            # As autovacuum does on a server that runs for long.
+            if day % 7 == 0:
+                await connection.execute(VACUUM.encode())
+        await ensure_partitions(connection, FIRST_DAY + days, FIRST_DAY + days)
+        reports = await verify_sessions(connection, None, lambda report: None)
+        findings = [finding for report in reports for finding in report.findings]
+        for finding in findings[:5]:
+            click.echo(finding)
+    return seconds, len(findings)
+
+
+async def run(days: int, sessions: int, batches: int) -> Sequence[str]:
+    """Measure, and print the table. Returns what is wrong."""
+    with temporary_folder() as folder:
+        async with open_database(folder) as database:
+            seconds, findings = await measure(database, days, sessions, batches)
+            used = sum(size for _, size in database.query(_SIZES))
+            await trio.to_thread.run_sync(database.execute, VACUUM.replace("VACUUM", "VACUUM FULL"))
+            sizes = database.query(_SIZES)
+    gb_a_year = sum(size for _, size in sizes) / days * 365 / 1e9
+    print_table(
+        f"{days} days, {sessions} sessions and {batches:,} batches a day, {MARKETS} markets",
+        [
+            *((name, f"{size / 1e6:.1f} MB") for name, size in sizes),
+            ("all of it, for a year", f"{gb_a_year:.3f} GB of {GB_A_YEAR_MAX:g}"),
+            ("with space of deleted rows, which is used again", f"{used / 1e6:.1f} MB"),
+            ("longest summary of a day", f"{max(seconds):.1f} s"),
+            ("findings of verify", f"{findings}"),
+        ],
+    )
+    losses: list[str] = []
+    if gb_a_year > GB_A_YEAR_MAX:
+        losses.append(f"{gb_a_year:.2f} GB a year are more than {GB_A_YEAR_MAX:g}")
+    if findings:
+        losses.append(f"verify has {findings} findings")
+    return losses
+
+
+@click.command()
+@click.option("--days", default=365, show_default=True)
+@click.option("--sessions", default=8, show_default=True, help="In a day: reconnections and restarts.")
+@click.option("--batches", default=4000, show_default=True, help="In a day, in all sessions.")
+def main(days: int, sessions: int, batches: int) -> None:
+    """Fill a database with a year, summarise it, and measure what stays."""
+    finish(trio.run(run, days, sessions, batches))
+
+
+if __name__ == "__main__":
+    main()
