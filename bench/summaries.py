@@ -5,8 +5,8 @@ Fills a database by SQL, a day after the other, with what 300 markets leave behi
 sessions, their ledger, gaps, rejects, audits, events, states of books, proofs and dictionaries. Each day
 counts as dropped, and maintenance's own function summarises it. In the end `verify` reads everything.
 
-Sizes are those after VACUUM FULL, with TOAST and indexes: what a year adds. The space of deleted rows comes on
-top, and is used again.
+Sizes are those after VACUUM FULL, with TOAST and indexes: what a year adds. The space of deleted rows comes
+on top, and is used again.
 
 A summary is as large for many batches as for few. So a year has fewer batches a day than 600 frames a second
 would give in batches of 100 frames (518,400). A second run with that number shows how long the summary of

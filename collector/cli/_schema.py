@@ -44,7 +44,13 @@ def schema(move_old_tables: bool) -> None:
 
 
 async def _apply(connection: "TrioConnection") -> None:
-    from collector.database import apply_schema, ensure_partitions, fetch_database_facts, find_obstacle
+    from collector.database import (
+        apply_schema,
+        ensure_partitions,
+        fetch_database_facts,
+        find_obstacle,
+        protect,
+    )
     from collector.maintenance import DAYS_AHEAD
     from collector.storage import DAY_US
 
@@ -54,6 +60,7 @@ async def _apply(connection: "TrioConnection") -> None:
     if obstacle is not None:
         raise obstacle
     version = await apply_schema(connection)
+    await protect(connection)
     today = system_clock() // DAY_US
     await ensure_partitions(connection, today, today + DAYS_AHEAD)
     click.echo(f"The schema is in place: version {version}, in schema {connection.schema}.")

@@ -64,7 +64,7 @@ from collector.database._recorded import (
     open_row_pages,
 )
 from collector.database._replacement import KindDifference, Replacement
-from collector.database._schema import apply_schema
+from collector.database._schema import apply_schema, protect
 from collector.database._session_store import PostgresSession
 from collector.database._session_summary import fetch_session_summaries
 from collector.database._sessions import close_orphans, take_recorder_lock
@@ -119,6 +119,7 @@ __all__ = [
     "move_old_tables",
     "open_book_rows",
     "open_row_pages",
+    "protect",
     "read_only",
     "store_market_record",
     "summarise_day",

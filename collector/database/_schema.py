@@ -94,7 +94,7 @@ async def require_known_version(connection: TrioConnection) -> None:
 
 async def apply_schema(connection: TrioConnection) -> int:
     """
-    Bring the database to the version that this program knows, and take all rights on it from other roles.
+    Bring the database to the version that this program knows.
 
     One transaction; other processes that do the same wait their turn. Where nothing is missing nothing is
     changed, so that it may be repeated. Returns the version that the database has then, which a newer program
@@ -123,9 +123,21 @@ async def _apply(connection: TrioConnection, schema: str, program: int) -> int:
     for version, path in find_migrations().items():
         if version > found.version:
             await connection.execute(path.read_bytes())
-    if found.version <= program:
-        await connection.execute("SELECT rl_protect()")
     return max(found.version, program)
+
+
+async def protect(connection: TrioConnection) -> int:
+    """
+    Take all rights on the tables from other roles, and give rl_reader its own. Returns the number of changes.
+
+    Gives up after LOCK_MS_MAX where somebody uses a table that has to be changed: StoreUnavailable then.
+    """
+    with translate_errors():
+        async with connection.transaction():
+            await connection.execute(f"SET LOCAL lock_timeout = {LOCK_MS_MAX}".encode())
+            cursor = await connection.execute("SELECT rl_protect()")
+            row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])
 
 
 async def _who_holds_it_up(connection: TrioConnection) -> str:

@@ -24,6 +24,7 @@ from collector.database import (
     fetch_database_us,
     fetch_old_partitions,
     fetch_partition_facts,
+    protect,
     summarise_day,
     take_recorder_lock,
 )
@@ -67,6 +68,7 @@ class Maintenance:
     is_embedded: bool = False
     _preflight: Preflight = field(init=False)
     _has_noted_refusal: bool = field(default=False, init=False)
+    _is_protected: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._preflight = Preflight(
@@ -98,6 +100,7 @@ class Maintenance:
         with trio.fail_after(QUERY_S_MAX):
             await self._preflight.check_connection()
         async with self._connect() as connection:
+            self._is_protected = False
             with trio.fail_after(QUERY_S_MAX):
                 await self._preflight.check_database(connection)
                 await self._acquire_lock(connection)
@@ -142,10 +145,26 @@ class Maintenance:
     async def _do_round(self, connection: TrioConnection) -> None:
         for sessions in await close_orphans(connection, self.recorder_key):
             _log.warning("closed_sessions_of_dead_recorder", sessions=sessions)
+        await self._protect(connection)
         await self._compare_clocks(connection)
         await self._keep_partitions(connection)
         await self._drop_old(connection)
         await self._summarise(connection)
+
+    async def _protect(self, connection: TrioConnection) -> None:
+        """Once in each connection. A reader that holds up a change of rights holds up nothing else."""
+        if self._is_protected:
+            return
+        try:
+            changes = await protect(connection)
+        except StoreError as error:
+            if connection.closed:
+                raise
+            _log.warning("rights_not_changed", reason=str(error))
+            return
+        self._is_protected = True
+        if changes:
+            _log.info("rights_changed", count=changes)
 
     async def _keep_partitions(self, connection: TrioConnection) -> None:
         status = self.status

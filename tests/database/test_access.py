@@ -7,7 +7,7 @@ import pytest
 import trio
 from psycopg import sql
 
-from collector.database import apply_schema
+from collector.database import protect
 from collector.postgres import open_connection
 from tests.clusters import Cluster
 from tests.recording.recordings import TEXTS, at, invoke, write_recording
@@ -142,7 +142,7 @@ async def test_rights_that_were_given_later_are_taken_again(owner_url: str) -> N
     assert rights(owner_url, "authenticated")
 
     async with open_connection(owner_url) as connection:
-        await apply_schema(connection)
+        await protect(connection)
 
     for role in OTHERS:
         assert rights(owner_url, role) == [], role

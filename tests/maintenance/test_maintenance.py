@@ -96,6 +96,21 @@ async def test_reader_that_takes_its_time_holds_up_nobody(database_url: str) -> 
         assert "rl_delta_rows_20241007" in partitions(database_url, "rl_delta_rows")
 
 
+async def test_reader_that_holds_up_a_change_of_rights_holds_up_nothing_else(database_url: str) -> None:
+    """The recorder starts; the change is made once the query has ended."""
+    question = "SELECT relrowsecurity FROM pg_class WHERE relname = 'rl_markets'"
+    await keep(database_url)
+    with psycopg.connect(database_url) as owner:
+        owner.execute("ALTER TABLE rl_markets DISABLE ROW LEVEL SECURITY")
+    with psycopg.connect(database_url) as reader:
+        reader.execute("SELECT count(*) FROM rl_markets")
+        status = await keep(database_url, key=2)
+        assert status.phase is StorePhase.AVAILABLE
+        assert rows(database_url, question) == [(False,)]
+    await keep(database_url, key=3)
+    assert rows(database_url, question) == [(True,)]
+
+
 async def test_sessions_of_a_dead_recorder_are_closed(database_url: str) -> None:
     """A session left active is closed as an error once its recorder's lock is free, and not before."""
     async with open_connection(database_url) as connection:
