@@ -132,12 +132,14 @@ def _read_database(work: Callable[["TrioConnection"], Awaitable[_T]]) -> _T:
     database = database_or_exit()
 
     async def run() -> _T:
+        from collector.database import require_known_version
         from collector.postgres import open_connection, open_database
 
         async with (
             open_database(database.url, create=False) as url,
             open_connection(url, schema=database.schema) as connection,
         ):
+            await require_known_version(connection)
             return await work(connection)
 
     return run_to_exit(run)

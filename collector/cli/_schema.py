@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from collector.postgres import TrioConnection
 
 SCHEMA_S_MAX: Final = 60.0
-WATCH_S: Final = 3.0
-"""For which the tables of an earlier program are watched for writes. Servers count writes once a second."""
+WATCH_S: Final = 12.0
+"""
+For which the tables of an earlier program are watched for writes. A server counts those of a connection once
+a second, or 10 s after the connection has nothing more to do.
+"""
 
 
 @click.command()

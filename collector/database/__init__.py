@@ -36,6 +36,7 @@ from collector.database._old_tables import (
 )
 from collector.database._partitions import (
     Drop,
+    DropOutcome,
     PartitionFacts,
     drop_partition,
     ensure_partitions,
@@ -64,7 +65,7 @@ from collector.database._recorded import (
     open_row_pages,
 )
 from collector.database._replacement import KindDifference, Replacement
-from collector.database._schema import apply_schema, protect
+from collector.database._schema import apply_schema, protect, require_known_version
 from collector.database._session_store import PostgresSession
 from collector.database._session_summary import fetch_session_summaries
 from collector.database._sessions import close_orphans, take_recorder_lock
@@ -77,6 +78,7 @@ __all__ = [
     "CoverageRows",
     "CoverageSpan",
     "Drop",
+    "DropOutcome",
     "KindDifference",
     "OldTables",
     "OpenConnection",
@@ -121,6 +123,7 @@ __all__ = [
     "open_row_pages",
     "protect",
     "read_only",
+    "require_known_version",
     "store_market_record",
     "summarise_day",
     "take_recorder_lock",

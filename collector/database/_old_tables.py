@@ -52,8 +52,9 @@ _CONNECTIONS: Final = (
     "  AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')"
     "  AND n.nspname = %(schema)s AND c.relname = ANY (%(tables)s)) AS is_writing"
     " FROM pg_stat_activity a WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()"
-    " AND a.backend_type = 'client backend' AND (EXISTS (SELECT FROM unnest(%(tables)s::text[]) AS t"
-    "  WHERE position(t IN a.query) > 0)"
+    # Of other roles a role without pg_read_all_stats sees neither kind nor statement, but their locks.
+    " AND COALESCE(a.backend_type, 'client backend') = 'client backend'"
+    " AND (EXISTS (SELECT FROM unnest(%(tables)s::text[]) AS t WHERE position(t IN a.query) > 0)"
     " OR EXISTS (SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
     "  JOIN pg_namespace n ON n.oid = c.relnamespace WHERE l.pid = a.pid"
     "  AND n.nspname = %(schema)s AND c.relname = ANY (%(tables)s))) ORDER BY a.pid"
@@ -131,7 +132,9 @@ async def move_old_tables(connection: TrioConnection, tables: Sequence[str]) -> 
                 f"schema {OLD_SCHEMA} has {', '.join(taken)} already: rename that schema first, with"
                 f" ALTER SCHEMA {OLD_SCHEMA} RENAME TO another_name"
             )
-        await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {OLD_SCHEMA}".encode())
+        cursor = await connection.execute("SELECT to_regnamespace(%s) IS NULL", (OLD_SCHEMA,))
+        if await cursor.fetchone() == (True,):
+            await connection.execute(f"CREATE SCHEMA {OLD_SCHEMA}".encode())
         for command in _moves(tables, connection.schema, OLD_SCHEMA):
             await connection.execute(command.encode())
 

@@ -1,6 +1,7 @@
 """Day partitions: made ahead of time, dropped by retention. Days are counted since 1970 UTC."""
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Final
 
 from attrs import frozen
@@ -33,15 +34,13 @@ class Drop:
 @frozen
 class PartitionFacts:
     """
-    What retention is decided by. `partitions` are pairs of table and day, `dropped_days` those of which
-    anything was dropped in the last 24 hours, `newest_exchange_ms` is a time of the exchange that the stored
-    deltas have reached. All by the database's clock, `database_us`.
+    What retention is decided by. `partitions` are pairs of table and day, `newest_exchange_ms` is a time of
+    the exchange that the stored deltas have reached, `database_us` is the database's clock.
     """
 
     database_us: int
     newest_exchange_ms: int | None
     partitions: Sequence[tuple[str, int]]
-    dropped_days: frozenset[int]
 
 
 async def ensure_partitions(connection: TrioConnection, first_day: int, last_day: int) -> int:
@@ -73,7 +72,7 @@ async def fetch_old_partitions(
             "WITH parts AS (SELECT k.table_name, k.kept, to_date(right(c.relname, 8), 'YYYYMMDD') AS day"
             " FROM unnest(%s::text[], %s::integer[]) AS k (table_name, kept)"
             " JOIN pg_inherits i ON i.inhparent = to_regclass(k.table_name)"
-            " JOIN pg_class c ON c.oid = i.inhrelid)"
+            " JOIN pg_class c ON c.oid = i.inhrelid WHERE right(c.relname, 9) ~ '^_[0-9]{8}$')"
             f" SELECT table_name, day - {_EPOCH} FROM parts"
             " WHERE day < (now() AT TIME ZONE 'UTC')::date - kept ORDER BY day, table_name".encode(),
             (list(kept_days), list(kept_days.values())),
@@ -87,36 +86,45 @@ async def fetch_partition_facts(
     """What is needed to decide about these partitions, which are old by the database's clock."""
     async with in_transaction(connection):
         cursor = await connection.execute(
-            "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint, rl_newest_exchange_ms(),"
-            f" ARRAY(SELECT DISTINCT day - {_EPOCH} FROM rl_partition_drops"
-            "  WHERE dropped_at > now() - interval '24 hours' AND table_name = ANY (%s))".encode(),
-            (_TABLES,),
+            "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint, rl_newest_exchange_ms()"
         )
         row = await cursor.fetchone()
     assert row is not None
-    database_us, newest_exchange_ms, dropped_days = row
-    return PartitionFacts(database_us, newest_exchange_ms, tuple(partitions), frozenset(dropped_days))
+    database_us, newest_exchange_ms = row
+    return PartitionFacts(database_us, newest_exchange_ms, tuple(partitions))
 
 
-async def drop_partition(connection: TrioConnection, drop: Drop, code_version: str) -> bool:
+class DropOutcome(Enum):
+    """The outcome for a partition that may go by the clocks."""
+
+    DROPPED = "dropped"
+    TOO_NEW = "too_new"
+    """The exchange's times in it, or the times at which it was written, are too new."""
+    LATER = "later"
+    """Enough was dropped of the table in the last 24 hours."""
+
+
+async def drop_partition(connection: TrioConnection, drop: Drop, code_version: str) -> DropOutcome:
     """
-    Drop a partition, and store that it was dropped. False where the exchange's times in it are too new.
+    Drop a partition, and store that it was dropped, if it may go.
 
-    Gives up soon when somebody reads the table: StoreUnavailable then.
+    Gives up soon when somebody reads the table: StoreUnavailable then. Raises StoreRejected where something
+    depends on it, or a right is missing.
     """
     async with in_transaction(connection):
         before_ms = drop.exchange_before_ms
         if await _may_be_later(connection, drop.day, before_ms):
-            return False
+            return DropOutcome.TOO_NEW
         # Mostly it is closer: then other tables of the day need not wait until this is old enough for them.
         usual_ms = (drop.day + 1) * DAY_US // 1000 + DELAY_MS
         if usual_ms < before_ms and not await _may_be_later(connection, drop.day, usual_ms):
             before_ms = usual_ms
-        await connection.execute(
+        cursor = await connection.execute(
             f"SELECT rl_drop_partition(%s, {_EPOCH} + %s::integer, %s, %s, %s)".encode(),
             (drop.table, drop.day, drop.kept_days, before_ms, code_version),
         )
-    return True
+        row = await cursor.fetchone()
+    return DropOutcome.DROPPED if row is not None and row[0] else DropOutcome.LATER
 
 
 async def summarise_day(connection: TrioConnection, code_version: str) -> tuple[int, int] | None:

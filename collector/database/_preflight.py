@@ -73,7 +73,7 @@ _RELATIONS: Final = (
     " ARRAY(SELECT attname::text FROM pg_attribute"
     "  WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped)"
     " FROM pg_class c WHERE relnamespace = to_regnamespace(quote_ident(%s)) AND relname = ANY(%s)"
-    " ORDER BY relname"
+    " AND relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY relname"
 )
 _FUNCTIONS: Final = (
     "SELECT f.oid::regprocedure::text FROM pg_proc f WHERE f.pronamespace = to_regnamespace(quote_ident(%s))"
@@ -203,19 +203,18 @@ def _find_unsuitable(facts: DatabaseFacts) -> StoreUnsuitable | None:
             f" them to schema {OLD_SCHEMA} with `collector schema --move-old-tables`, or name another schema"
             " in RL_DATABASE_SCHEMA"
         )
-    if facts.version is not None:
-        return facts.version.obstacle(known_version())
-    if facts.relations and not any(relation.name == VERSIONS for relation in facts.relations):
-        return StoreUnsuitable(
-            f"the tables in schema {facts.schema} are of a version of this program that is too old to be"
-            " converted: name another schema in RL_DATABASE_SCHEMA, or another database"
-        )
-    return None
+    return None if facts.version is None else facts.version.obstacle(known_version())
 
 
 def find_foreign(facts: DatabaseFacts) -> list[str]:
-    """Tables and views with names of ours that another program has made."""
-    return [relation.name for relation in facts.relations if _is_foreign(relation)]
+    """
+    Tables and views with names of ours that another program has made, or a version of this one that did not
+    number its schema yet.
+    """
+    is_numbered = facts.version is not None or any(
+        relation.name == VERSIONS and not _is_foreign(relation) for relation in facts.relations
+    )
+    return [relation.name for relation in facts.relations if not is_numbered or _is_foreign(relation)]
 
 
 def _find_owner_obstacle(facts: DatabaseFacts, role: str) -> StoreRejected | None:

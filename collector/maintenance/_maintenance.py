@@ -7,6 +7,7 @@ Another recorder that can take that lock knows that this process is gone, and cl
 The task is the outermost one and is cancelled last.
 """
 
+import math
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -16,7 +17,7 @@ from attrs import define, field
 
 from collector.clock import WallClock
 from collector.database import (
-    Drop,
+    DropOutcome,
     apply_schema,
     close_orphans,
     drop_partition,
@@ -30,7 +31,7 @@ from collector.database import (
 )
 from collector.errors import ConfigError, StoreError, StoreRejected, StoreUnavailable, StoreUnsuitable
 from collector.maintenance._preflight import START_S_MAX, Preflight
-from collector.maintenance._retention import DAYS_MAX, Hold, Retention, clocks_differ, decide
+from collector.maintenance._retention import Hold, Retention, clocks_differ, decide
 from collector.observe import StorePhase, StoreStatus, get_logger
 from collector.postgres import TrioConnection, open_connection
 from collector.retry import Backoff, retry
@@ -42,6 +43,10 @@ ROUND_S: Final = 10.0
 """Seconds between two rounds. A dead recorder's sessions are closed in the next round."""
 QUERY_S_MAX: Final = 30.0
 """Bound on one round. Its statements take milliseconds unless they wait for a lock."""
+RETENTION_S_MAX: Final = 60.0
+"""Bound on what retention does in a round. The summary of a day takes some seconds."""
+PROTECT_S: Final = 3600.0
+"""Seconds after which it is looked for rights that others were given meanwhile."""
 RETRY_FIRST_S: Final = 0.5
 RETRY_S_MAX: Final = 5.0
 
@@ -68,7 +73,7 @@ class Maintenance:
     is_embedded: bool = False
     _preflight: Preflight = field(init=False)
     _has_noted_refusal: bool = field(default=False, init=False)
-    _is_protected: bool = field(default=False, init=False)
+    _protected_s: float = field(default=-math.inf, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._preflight = Preflight(
@@ -100,7 +105,7 @@ class Maintenance:
         with trio.fail_after(QUERY_S_MAX):
             await self._preflight.check_connection()
         async with self._connect() as connection:
-            self._is_protected = False
+            self._protected_s = -math.inf
             with trio.fail_after(QUERY_S_MAX):
                 await self._preflight.check_database(connection)
                 await self._acquire_lock(connection)
@@ -110,6 +115,7 @@ class Maintenance:
                     await self._do_round(connection)
                 self._note_success()
                 self.ready.set()
+                await self._retain(connection)
                 await trio.sleep(ROUND_S)
 
     def _connect(self) -> AbstractAsyncContextManager[TrioConnection]:
@@ -148,12 +154,10 @@ class Maintenance:
         await self._protect(connection)
         await self._compare_clocks(connection)
         await self._keep_partitions(connection)
-        await self._drop_old(connection)
-        await self._summarise(connection)
 
     async def _protect(self, connection: TrioConnection) -> None:
-        """Once in each connection. A reader that holds up a change of rights holds up nothing else."""
-        if self._is_protected:
+        """In each connection, and each hour. A reader that holds up a change holds up nothing else."""
+        if trio.current_time() < self._protected_s + PROTECT_S:
             return
         try:
             changes = await protect(connection)
@@ -162,7 +166,7 @@ class Maintenance:
                 raise
             _log.warning("rights_not_changed", reason=str(error))
             return
-        self._is_protected = True
+        self._protected_s = trio.current_time()
         if changes:
             _log.info("rights_changed", count=changes)
 
@@ -190,50 +194,51 @@ class Maintenance:
             _log.warning("clocks_compared", ahead_s=ahead_us / 1e6)
         self.status.clock_ahead_us = ahead_us
 
-    async def _drop_old(self, connection: TrioConnection) -> None:
+    async def _retain(self, connection: TrioConnection) -> None:
+        """Drop and summarise what is old enough. Nothing that goes wrong with that holds up anything else."""
+        hold = "it takes too long"
+        with trio.move_on_after(RETENTION_S_MAX):
+            try:
+                hold = await self._drop_old(connection)
+                await self._summarise(connection)
+            except StoreError as error:
+                if connection.closed:
+                    raise
+                hold = str(error)
+        if hold != self.status.retention_hold:
+            _log.warning("retention_hold", reason=hold)
+        self.status.retention_hold = hold
+
+    async def _drop_old(self, connection: TrioConnection) -> str:
+        """Returns why something is left that is old enough; empty where only its turn has not come."""
         kept_days = self.retention.days_by_table()
         partitions = await fetch_old_partitions(connection, kept_days) if kept_days else []
-        hold: Hold | None = None
-        if partitions:
-            facts = await fetch_partition_facts(connection, partitions)
-            drops, hold = decide(facts, kept_days, self.clock())
-            days = set(facts.dropped_days)
-            for drop in drops:
-                # What is not dropped, for the exchange's times in it, takes no other day's turn.
-                if drop.day not in days and len(days) >= DAYS_MAX:
-                    continue
-                if await self._try_drop(connection, drop):
-                    days.add(drop.day)
-                else:
-                    hold = hold or Hold.EXCHANGE_TIME
+        if not partitions:
+            return ""
+        drops, hold = decide(await fetch_partition_facts(connection, partitions), kept_days, self.clock())
         reason = hold.value if hold is not None else ""
-        if reason != self.status.retention_hold:
-            _log.warning("retention_hold", reason=reason)
-        self.status.retention_hold = reason
-
-    async def _try_drop(self, connection: TrioConnection, drop: Drop) -> bool:
-        """False where the exchange's times in a partition forbid it."""
-        try:
-            is_dropped = await drop_partition(connection, drop, self.code_version)
-        except StoreError as error:
-            if connection.closed:
-                raise
-            # A reader holds the table, or something else depends on it: the next round tries again.
-            _log.warning("partition_not_dropped", table=drop.table, day=_date_of(drop.day), reason=str(error))
-            return True
-        if is_dropped:
-            _log.info("partition_dropped", table=drop.table, day=_date_of(drop.day), kept_days=drop.kept_days)
-        return is_dropped
+        for drop in drops:
+            try:
+                outcome = await drop_partition(connection, drop, self.code_version)
+            except StoreRejected as error:
+                reason = f"{drop.table} of {_date_of(drop.day)}: {error}"
+                continue
+            except StoreUnavailable as error:
+                if connection.closed:
+                    raise
+                # Writers have waited behind this one already: the others have their turn in the next round.
+                return f"{drop.table} of {_date_of(drop.day)} is used by somebody: {error}"
+            if outcome is DropOutcome.DROPPED:
+                _log.info(
+                    "partition_dropped", table=drop.table, day=_date_of(drop.day), kept_days=drop.kept_days
+                )
+            elif outcome is DropOutcome.TOO_NEW:
+                reason = reason or Hold.EXCHANGE_TIME.value
+        return reason
 
     async def _summarise(self, connection: TrioConnection) -> None:
         """One day in a round: a day has up to some hundred thousand rows of the ledger."""
-        try:
-            summarised = await summarise_day(connection, self.code_version)
-        except StoreError as error:
-            if connection.closed:
-                raise
-            _log.warning("day_not_summarised", reason=str(error))
-            return
+        summarised = await summarise_day(connection, self.code_version)
         if summarised is not None:
             day, ledger_rows = summarised
             _log.info("day_summarised", day=_date_of(day), ledger_rows=ledger_rows)

@@ -17,8 +17,6 @@ from attrs import frozen
 from collector.database import Drop, PartitionFacts
 from collector.storage import DAY_US, KINDS, RAW_BLOCK
 
-DAYS_MAX: Final = 2
-"""Days of partitions that are dropped in 24 hours."""
 DIFFERENCE_US_MAX: Final = 3_600_000_000
 """Difference between the clocks of recorder and database from which on nothing is dropped."""
 DAY_MS: Final = DAY_US // 1000
@@ -46,7 +44,7 @@ class Hold(Enum):
 
     CLOCKS_DIFFER = "the clocks of recorder and database differ"
     NO_EXCHANGE_TIME = "no stored delta has a time of the exchange that would confirm how old the days are"
-    EXCHANGE_TIME = "by the exchange's times that are stored, the oldest days are newer than the clocks say"
+    EXCHANGE_TIME = "by other times that are stored, some days are newer than the clocks say"
 
 
 def clocks_differ(clock_us: int, database_us: int) -> bool:

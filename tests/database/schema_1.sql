@@ -19,8 +19,6 @@ CREATE TABLE rl_schema_versions (
     applied_by      text NOT NULL DEFAULT current_user
 );
 
-INSERT INTO rl_schema_versions (version, oldest_program) VALUES (1, 1);
-
 -- Which database this is: given when the tables are made. A backup that is restored has that of its original.
 CREATE TABLE rl_database (
     is_only_row     boolean PRIMARY KEY DEFAULT true CHECK (is_only_row),
@@ -593,8 +591,9 @@ BEGIN
                                            WHEN 'f' THEN 'FUNCTIONS' WHEN 'T' THEN 'TYPES' END,
                       COALESCE(quote_ident(r.rolname), 'PUBLIC'))
           FROM pg_default_acl d CROSS JOIN aclexplode(d.defaclacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
-         WHERE d.defaclnamespace = current_schema()::regnamespace AND pg_has_role(d.defaclrole, 'USAGE')
-           AND a.grantee <> d.defaclrole
+         WHERE d.defaclnamespace = current_schema()::regnamespace
+           AND d.defaclrole = (SELECT relowner FROM pg_class WHERE oid = 'rl_database'::regclass)
+           AND pg_has_role(d.defaclrole, 'USAGE') AND a.grantee <> d.defaclrole
            AND NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = d.defaclnamespace AND c.relkind <> 'i'
                               AND c.relkind <> 'I' AND c.oid <> ALL (SELECT rl_own_relations()::oid))
     LOOP
@@ -615,14 +614,17 @@ DECLARE
     name    text;
     made    integer := 0;
     from_us bigint;
+    owner   name := (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'rl_delta_rows'::regclass);
 BEGIN
     -- Two recorders may ask at once: the second waits here, and then finds nothing missing.
-    PERFORM pg_advisory_xact_lock(hashtext('rl_ensure_partitions'));
+    LOCK TABLE rl_schema_versions IN SHARE ROW EXCLUSIVE MODE;
     FOREACH parent IN ARRAY ARRAY['rl_delta_rows', 'rl_trade_rows', 'rl_snapshot_rows',
                                 'rl_tracker_states', 'rl_raw_blocks'] LOOP
         FOR day IN SELECT first_day + n FROM generate_series(0, last_day - first_day) AS n LOOP
             name := parent || '_' || to_char(day, 'YYYYMMDD');
-            CONTINUE WHEN to_regclass(name) IS NOT NULL;
+            -- A table of that name that is no partition makes this fail, so that it is noticed ahead of time.
+            CONTINUE WHEN EXISTS (SELECT FROM pg_inherits
+                                   WHERE inhrelid = to_regclass(name) AND inhparent = to_regclass(parent));
             from_us := (day - date '1970-01-01')::bigint * 86400000000;
             -- Made apart and then attached, because that waits for no reader and holds up no writer.
             EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)',
@@ -630,6 +632,9 @@ BEGIN
             EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)',
                            parent, name, from_us, from_us + 86400000000);
             PERFORM rl_protect_relation(name::regclass);
+            IF owner <> current_user THEN
+                EXECUTE format('ALTER TABLE %I OWNER TO %I', name, owner);
+            END IF;
             made := made + 1;
         END LOOP;
     END LOOP;
@@ -638,9 +643,9 @@ END $$;
 
 
 -- A time of the exchange that the stored deltas have reached: that of the newest ones, as far as the end of a table
--- shows it. Null where no delta has a time.
+-- shows it. Null where no delta has a time. A time that is an hour later than its receive time is no time.
 CREATE FUNCTION rl_newest_exchange_ms() RETURNS bigint
-LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET lock_timeout = '500ms' AS $$
 DECLARE
     part    regclass;
     newest_ms bigint;
@@ -649,38 +654,54 @@ BEGIN
         SELECT c.oid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
          WHERE i.inhparent = 'rl_delta_rows'::regclass ORDER BY c.relname DESC
     LOOP
-        EXECUTE format('SELECT max(timestamp_ms) FROM %s WHERE ctid >= %L::tid', part,
+        EXECUTE format('SELECT max(timestamp_ms) FROM %s WHERE ctid >= %L::tid'
+                       ' AND timestamp_ms <= received_us / 1000 + 3600000', part,
                        format('(%s,0)', GREATEST(pg_relation_size(part) / current_setting('block_size')::integer - 100, 0))) INTO newest_ms;
         EXIT WHEN newest_ms IS NOT NULL;
     END LOOP;
     RETURN newest_ms;
 END $$;
 
--- Whether what was received on a day may be later than an instant of the exchange's time. Where retention has dropped
--- the day's deltas and trades, what it noted of them decides.
+-- Whether what was received on a day may be later than an instant: by the exchange's times, as far as they can be true,
+-- and by the database's own clock when it was written. Where retention has dropped the day's deltas and trades, what it
+-- noted of them decides.
 CREATE FUNCTION rl_may_be_later(of_day date, at_ms bigint) RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET lock_timeout = '500ms' AS $$
 DECLARE
     from_us bigint := (of_day - date '1970-01-01')::bigint * 86400000000;
     until_us bigint := from_us + 86400000000;
+    now_ms  bigint := (EXTRACT(EPOCH FROM now()) * 1000)::bigint + 3600000;
 BEGIN
     RETURN EXISTS (SELECT FROM rl_delta_rows
-                    WHERE received_us >= from_us AND received_us < until_us AND timestamp_ms::numeric > at_ms)
+                    WHERE received_us >= from_us AND received_us < until_us
+                      AND timestamp_ms::numeric > at_ms AND timestamp_ms::numeric <= now_ms)
         OR EXISTS (SELECT FROM rl_trade_rows
-                    WHERE received_us >= from_us AND received_us < until_us AND timestamp_ms > at_ms)
+                    WHERE received_us >= from_us AND received_us < until_us
+                      AND timestamp_ms > at_ms AND timestamp_ms <= now_ms)
+        OR EXISTS (SELECT FROM rl_write_ledger
+                    WHERE last_received_us >= from_us AND last_received_us < until_us
+                      AND committed_at > to_timestamp(at_ms / 1000.0))
         OR EXISTS (SELECT FROM rl_partition_drops d
                     WHERE d.day = of_day AND d.table_name IN ('rl_delta_rows', 'rl_trade_rows')
                       AND d.exchange_before_ms > at_ms);
 END $$;
 
--- Drops the partition of a day, with a row about it. A drop waits for readers, and writers wait for the drop: so it gives
--- up soon, and is retried later.
-CREATE FUNCTION rl_drop_partition(parent text, of_day date, kept integer, before_ms bigint, version text) RETURNS void
+-- Drops the partition of a day, with a row about it; not where two other days of the table were dropped in 24 hours, and
+-- returns whether it did. A drop waits for readers, and writers wait for the drop: so it gives up soon, and is retried.
+CREATE FUNCTION rl_drop_partition(parent text, of_day date, kept integer, before_ms bigint, version text) RETURNS boolean
 LANGUAGE plpgsql SET search_path FROM CURRENT SET lock_timeout = '500ms' AS $$
 BEGIN
+    -- Another recorder that drops as well counts after this one has committed.
+    LOCK TABLE rl_partition_drops IN SHARE ROW EXCLUSIVE MODE;
+    IF (SELECT count(DISTINCT d.day) FROM rl_partition_drops d
+         WHERE d.table_name = parent AND d.day <> of_day
+           AND d.dropped_at > now() - interval '24 hours' AND d.dropped_at <= now()) >= 2 THEN
+        RETURN false;
+    END IF;
     EXECUTE format('DROP TABLE %I', parent || '_' || to_char(of_day, 'YYYYMMDD'));
     INSERT INTO rl_partition_drops (table_name, day, code_version, kept_days, exchange_before_ms)
     VALUES (parent, of_day, version, kept, before_ms);
+    RETURN true;
 END $$;
 
 -- Summarises what is left of a day whose partitions are all dropped. Batches of a session that follow each other become
@@ -784,3 +805,6 @@ BEGIN
 END $$;
 
 SELECT rl_protect();
+
+-- Last, so that a definition that was not applied to its end counts as none.
+INSERT INTO rl_schema_versions (version, oldest_program) VALUES (1, 1);

@@ -91,13 +91,24 @@ def test_database_of_a_newer_program(database_url: str, oldest_program: int) -> 
 
 
 def test_tables_of_a_version_without_numbers(database_url: str) -> None:
-    """They can't be converted, and one line says what to do."""
+    """They can't be converted, and are moved like those of another program."""
     assert invoke(database_url, "schema").exit_code == 0
     with psycopg.connect(database_url) as connection:
         connection.execute("DROP TABLE rl_schema_versions")
     result = invoke(database_url, "schema")
     assert result.exit_code == 2
-    assert "too old to be converted: name another schema in RL_DATABASE_SCHEMA" in result.output
+    assert "collector schema --move-old-tables" in result.output
+
+
+@pytest.mark.parametrize("command", [("verify",), ("rederive",), ("book", "A", "--at", "now")])
+def test_reading_what_is_for_newer_programs_only(database_url: str, command: tuple[str, ...]) -> None:
+    """A reading command can't know what the tables mean by now, and says so."""
+    assert invoke(database_url, "schema").exit_code == 0
+    with psycopg.connect(database_url) as connection:
+        connection.execute("INSERT INTO rl_schema_versions (version, oldest_program) VALUES (900, 900)")
+    result = invoke(database_url, *command)
+    assert result.exit_code == 1
+    assert "run the newer program again" in result.output
 
 
 def test_role_that_may_not_make_the_schema(database_url: str) -> None:

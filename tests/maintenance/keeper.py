@@ -3,13 +3,28 @@
 import random
 
 import trio
+from typing_extensions import override
 
 from collector.clock import WallClock, system_clock
 from collector.maintenance import Maintenance, Retention
 from collector.observe import StoreStatus
+from collector.postgres import TrioConnection
 from collector.retry import Backoff
 from collector.storage import DAY_US
 from tests.database.test_batches import rows
+
+
+class ObservedMaintenance(Maintenance):
+    """Shows when a round is done, retention included."""
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self.round_done = trio.Event()
+
+    @override
+    async def _retain(self, connection: TrioConnection) -> None:
+        await super()._retain(connection)
+        self.round_done.set()
 
 
 def maintenance(
@@ -20,8 +35,8 @@ def maintenance(
     key: int = 1,
     retention: Retention | None = None,
     clock: WallClock = system_clock,
-) -> Maintenance:
-    return Maintenance(
+) -> "ObservedMaintenance":
+    return ObservedMaintenance(
         database_url=url,
         schema="public",
         code_version="1.0.0",
@@ -51,9 +66,11 @@ async def keep(
 
     async with trio.open_nursery() as nursery:
         ready = trio.Event()
-        nursery.start_soon(maintenance(url, status, ready, key=key, retention=retention, clock=clock).run)
+        keeper = maintenance(url, status, ready, key=key, retention=retention, clock=clock)
+        nursery.start_soon(keeper.run)
         with trio.fail_after(20):
             await ready.wait()
+            await keeper.round_done.wait()
         nursery.cancel_scope.cancel()
     return status
 

@@ -11,11 +11,12 @@ from collector.clock import system_clock
 from collector.database import PartitionFacts
 from collector.maintenance import Retention
 from collector.maintenance._retention import DAY_MS, Hold, decide
-from collector.observe import RecorderState, StoreStatus
+from collector.observe import RecorderState, StorePhase, StoreStatus
 from collector.storage import DAY_US
 from collector.web._health import _assess_partitions
 from tests.database.test_batches import rows
 from tests.maintenance.keeper import keep, partitions
+from tests.recording.recordings import TEXTS, at, write_recording
 
 ROW_TABLES: Final = ("rl_delta_rows", "rl_snapshot_rows", "rl_trade_rows")
 RAW_TABLES: Final = ("rl_raw_blocks", "rl_tracker_states")
@@ -48,7 +49,8 @@ def kept(url: str, table: str) -> list[int]:
     found = rows(
         url,
         "SELECT to_date(right(c.relname, 8), 'YYYYMMDD') - current_date FROM pg_inherits i"
-        f" JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = '{table}'::regclass ORDER BY 1",
+        f" JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = '{table}'::regclass"
+        " AND c.relname !~ 'default' ORDER BY 1",
     )
     return [day for (day,) in found if day < 0]
 
@@ -122,7 +124,7 @@ async def test_both_clocks_are_forty_days_ahead(database_url: str) -> None:
     await keep(database_url, retention=Retention(30, 30), status=status)
     assert kept(database_url, "rl_delta_rows") == list(range(-58, -39))
     assert status.retention_hold == Hold.EXCHANGE_TIME.value
-    assert "retention drops nothing: by the exchange's times" in _assess_partitions(_state(status)).why
+    assert "retention drops nothing: by other times that are stored" in _assess_partitions(_state(status)).why
 
 
 async def test_days_that_a_clock_behind_has_named(database_url: str) -> None:
@@ -196,13 +198,78 @@ async def test_reader_that_takes_its_time_delays_a_drop(database_url: str) -> No
     fill(database_url, range(-5, 1))
     with psycopg.connect(database_url) as reader:
         reader.execute("SELECT count(*) FROM rl_orderbook_deltas")
-        await keep(database_url, retention=Retention(rows_days=3))
+        status = await keep(database_url, retention=Retention(rows_days=3))
         assert kept(database_url, "rl_delta_rows") == list(range(-5, 0))
-        assert rows(database_url, "SELECT count(*) FROM rl_partition_drops") == [(6 - 2,)], "the other tables"
+        assert rows(database_url, "SELECT count(*) FROM rl_partition_drops") == [(0,)]
+        assert "rl_delta_rows of" in status.retention_hold
+        assert "is used by somebody" in status.retention_hold
 
     await keep(database_url, retention=Retention(rows_days=3))
     assert kept(database_url, "rl_delta_rows") == [-3, -2, -1]
     assert partitions(database_url, "rl_delta_rows")
+
+
+async def test_view_of_somebody_keeps_one_day_and_no_other(database_url: str) -> None:
+    """What can't be dropped takes no other day's turn, and health says what it is."""
+    await keep(database_url)
+    fill(database_url, range(-8, 1))
+    with psycopg.connect(database_url) as other:
+        oldest = partitions(database_url, "rl_delta_rows")[0]
+        other.execute(f"CREATE VIEW mine AS SELECT * FROM {oldest}".encode())
+    status = await keep(database_url, retention=Retention(rows_days=3))
+    assert kept(database_url, "rl_delta_rows") == [-8, -5, -4, -3, -2, -1]
+    assert kept(database_url, "rl_trade_rows") == [-6, -5, -4, -3, -2, -1]
+    assert "rl_delta_rows of" in status.retention_hold
+    assert "depend" in status.retention_hold
+
+
+async def test_partition_of_another_kind_is_left_alone(database_url: str) -> None:
+    """A default partition that somebody has made, and a locked table, stop neither start nor drops."""
+    await keep(database_url)
+    fill(database_url, range(-5, 1))
+    with psycopg.connect(database_url) as other:
+        other.execute("CREATE TABLE rl_delta_rows_default PARTITION OF rl_delta_rows DEFAULT")
+    with psycopg.connect(database_url) as other:
+        oldest = partitions(database_url, "rl_delta_rows")[0]
+        other.execute(f"LOCK TABLE {oldest} IN ACCESS EXCLUSIVE MODE".encode())
+        status = await keep(database_url, retention=Retention(rows_days=3))
+        assert status.phase is StorePhase.AVAILABLE
+        assert "lock timeout" in status.retention_hold
+    await keep(database_url, retention=Retention(rows_days=3))
+    assert kept(database_url, "rl_delta_rows") == [-3, -2, -1]
+
+
+async def test_quiet_day_of_a_clock_that_was_behind(database_url: str) -> None:
+    """Without any time of the exchange, the database's own clock says when it was written."""
+    await keep(database_url)
+    fill(database_url, range(-41, -39), only=True)
+    fill(database_url, range(-35, 1))
+    noon_us = (today() - 40) * DAY_US + DAY_US // 2
+    await write_recording(
+        database_url, at(*TEXTS[:3], start_us=noon_us), started_us=noon_us, ended_us=noon_us + DAY_US // 4
+    )
+    await keep(database_url, retention=Retention(30, 30))
+    with psycopg.connect(database_url) as connection:
+        # Two older days, which the recording above has made.
+        connection.execute("UPDATE rl_partition_drops SET dropped_at = dropped_at - interval '25 hours'")
+    await keep(database_url, retention=Retention(30, 30))
+    assert kept(database_url, "rl_raw_blocks")[:2] == [-40, -34], "-41 and -35 are gone"
+
+
+async def test_times_that_can_not_be_true(database_url: str) -> None:
+    """An exchange time far ahead neither proves that days are old nor keeps its own day for ever."""
+    await keep(database_url)
+    fill(database_url, range(-60, -39))
+    with psycopg.connect(database_url) as connection:
+        for day in (-60, -40):
+            noon_us = (today() + day) * DAY_US + DAY_US // 2
+            connection.execute(
+                f"{INSERT} VALUES (%s, %s, 1, 1, 0, 1, 1, 1, 5000, true)".encode(), (noon_us, noon_us)
+            )
+    await keep(database_url, retention=Retention(10, 10))
+    assert kept(database_url, "rl_delta_rows") == list(range(-58, -39))
+    await keep(database_url, retention=Retention(18, 18))
+    assert kept(database_url, "rl_delta_rows") == list(range(-58, -39)), "the newest is 40 days old"
 
 
 @given(
@@ -217,9 +284,7 @@ def test_no_drop_is_newer_than_the_exchange_says(
     """Whatever the clocks say, a day that may go ended the days to keep before the newest exchange time."""
     base = 20_000
     newest_ms = (base + newest_day) * DAY_MS
-    facts = PartitionFacts(
-        base * DAY_US, newest_ms, tuple(("rl_raw_blocks", base + day) for day in days), frozenset()
-    )
+    facts = PartitionFacts(base * DAY_US, newest_ms, tuple(("rl_raw_blocks", base + day) for day in days))
     drops, hold = decide(facts, {"rl_raw_blocks": kept_days}, base * DAY_US + clock_ahead_us)
     assert (hold is None) == bool(drops)
     assert not drops or abs(clock_ahead_us) <= 3_600_000_000

@@ -8,6 +8,7 @@ import pytest
 import trio
 from click.testing import Result
 
+from collector.cli import _schema
 from collector.errors import ConfigError
 from collector.simulator import open_simulator
 from tests.recording.recordings import execute, invoke
@@ -69,6 +70,12 @@ STATE: Final = (
     " WHERE relname = ANY (%(old)s || ARRAY(SELECT t || '_id_seq' FROM unnest(%(old)s) AS t))"
     " ORDER BY 1, 2, 3"
 )
+
+
+@pytest.fixture(autouse=True)
+def short_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writers of these tests write often."""
+    monkeypatch.setattr(_schema, "WATCH_S", 2.5)
 
 
 @pytest.fixture
