@@ -14,22 +14,37 @@ such a day takes.
 
     python -m bench.summaries
     python -m bench.summaries --days 3 --batches 518400
+    python -m bench.summaries --recorded-seconds 3600
+
+The last one records 300 generated markets at 600 frames a second for an hour, drops the partitions, and
+summarises what is left.
 """
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import click
 import trio
 
-from bench.rig import Database, finish, open_database, print_table, temporary_folder
-from collector.database import apply_schema, ensure_partitions, summarise_day
+from bench.rig import (
+    Database,
+    finish,
+    open_database,
+    open_recording,
+    print_table,
+    read_tally,
+    temporary_folder,
+)
+from collector.database import apply_schema, summarise_day
 from collector.postgres import TrioConnection, open_connection
-from collector.recording import verify_sessions
+from collector.recording import verify_sessions, verify_tables
 from collector.storage import DAY_US, KINDS, RAW_BLOCK
 
 MARKETS: Final = 300
+FRAMES_A_SECOND: Final = 600
+YEAR_S: Final = 365 * 86_400
 GB_A_YEAR_MAX: Final = 2.0
 AUDITS_A_MARKET: Final = 96
 """In a day, with RL_AUDIT_INTERVAL as it is by default."""
@@ -134,9 +149,9 @@ async def fill_day(connection: TrioConnection, day: int, sessions: int, batches:
             await connection.execute(statement.encode(), values)
 
 
-async def measure(database: Database, days: int, sessions: int, batches: int) -> tuple[list[float], int]:
-    """Fill and summarise day by day. Returns the seconds of each summary, and the number of findings."""
-    seconds: list[float] = []
+async def fill(database: Database, days: int, sessions: int, batches: int) -> float:
+    """Fill and summarise day by day. Returns the seconds of the longest summary."""
+    longest_s = 0.0
     async with open_connection(database.url) as connection:
         await apply_schema(connection)
         await connection.execute(_MARKETS.encode(), {"markets": MARKETS})
@@ -144,42 +159,78 @@ async def measure(database: Database, days: int, sessions: int, batches: int) ->
             await fill_day(connection, day, sessions, batches)
             began_s = time.monotonic()
             assert await summarise_day(connection, "1.0.0") is not None
-            seconds.append(time.monotonic() - began_s)
+            longest_s = max(longest_s, time.monotonic() - began_s)
             # As autovacuum does on a server that runs for long.
             if day % 7 == 0:
                 await connection.execute(VACUUM.encode())
-        await ensure_partitions(connection, FIRST_DAY + days, FIRST_DAY + days)
+    return longest_s
+
+
+async def find_faults(database: Database) -> list[str]:
+    """What `verify` finds."""
+    async with open_connection(database.url) as connection:
         reports = await verify_sessions(connection, None, lambda report: None)
-        findings = [finding for report in reports for finding in report.findings]
-        for finding in findings[:5]:
-            click.echo(finding)
-    return seconds, len(findings)
+        return [
+            *(finding for report in reports for finding in report.findings),
+            *await verify_tables(connection),
+        ]
 
 
-async def run(days: int, sessions: int, batches: int) -> Sequence[str]:
+async def record(database: Database, folder: Path, seconds: int) -> list[tuple[str, str]]:
+    """Record generated markets, and drop the partitions. Returns what was measured before."""
+    simulate = ["--markets", str(MARKETS), "--rate", str(FRAMES_A_SECOND), "--speed", "1"]
+    async with open_recording(database, folder, simulate) as recording:
+        await trio.sleep(seconds)
+        cpu_s = recording.collector_cpu_s()
+    tally = read_tally(database)
+    sizes = database.query(_SIZES)
+    async with open_connection(database.url) as connection:
+        for table in PARTITIONED:
+            await connection.execute(
+                "SELECT rl_drop_partition(%s, d.day, 30, 0, '1.0.0') FROM (SELECT DISTINCT"
+                " to_timestamp(last_received_us / 1e6)::date AS day FROM rl_write_ledger) d",
+                (table,),
+            )
+        while await summarise_day(connection, "1.0.0") is not None:
+            pass
+    return [
+        ("recorded frames", f"{tally.frames:,} in {seconds} s"),
+        ("processor time of the recorder", f"{cpu_s / seconds:.2f} s a second"),
+        *((f"{name}, before", f"{size / 1e6:.1f} MB") for name, size in sizes),
+    ]
+
+
+async def run(days: int, sessions: int, batches: int, recorded_s: int) -> Sequence[str]:
     """Measure, and print the table. Returns what is wrong."""
     with temporary_folder() as folder:
-        async with open_database(folder) as database:
-            seconds, findings = await measure(database, days, sessions, batches)
+        async with open_database(folder / "data") as database:
+            if recorded_s:
+                lines = await record(database, folder, recorded_s)
+                title, share_of_year = f"{recorded_s} s recorded, {MARKETS} markets", recorded_s / YEAR_S
+            else:
+                longest_s = await fill(database, days, sessions, batches)
+                lines = [("longest summary of a day", f"{longest_s:.1f} s")]
+                title = f"{days} days, {sessions} sessions and {batches:,} batches a day, {MARKETS} markets"
+                share_of_year = days * 86_400 / YEAR_S
             used = sum(size for _, size in database.query(_SIZES))
             await trio.to_thread.run_sync(database.execute, VACUUM.replace("VACUUM", "VACUUM FULL"))
             sizes = database.query(_SIZES)
-    gb_a_year = sum(size for _, size in sizes) / days * 365 / 1e9
+            findings = await find_faults(database)
+    # Markets are as many after a year as after an hour.
+    gb_a_year = sum(size for name, size in sizes if name != "rl_markets") / share_of_year / 1e9
     print_table(
-        f"{days} days, {sessions} sessions and {batches:,} batches a day, {MARKETS} markets",
+        title,
         [
+            *lines,
             *((name, f"{size / 1e6:.1f} MB") for name, size in sizes),
             ("all of it, for a year", f"{gb_a_year:.3f} GB of {GB_A_YEAR_MAX:g}"),
             ("with space of deleted rows, which is used again", f"{used / 1e6:.1f} MB"),
-            ("longest summary of a day", f"{max(seconds):.1f} s"),
-            ("findings of verify", f"{findings}"),
+            ("findings of verify", f"{len(findings)}"),
         ],
     )
-    losses: list[str] = []
+    losses = [f"verify: {finding}" for finding in findings[:5]]
     if gb_a_year > GB_A_YEAR_MAX:
-        losses.append(f"{gb_a_year:.2f} GB a year are more than {GB_A_YEAR_MAX:g}")
-    if findings:
-        losses.append(f"verify has {findings} findings")
+        losses.append(f"{gb_a_year:.3f} GB a year are more than {GB_A_YEAR_MAX:g}")
     return losses
 
 
@@ -187,9 +238,10 @@ async def run(days: int, sessions: int, batches: int) -> Sequence[str]:
 @click.option("--days", default=365, show_default=True)
 @click.option("--sessions", default=8, show_default=True, help="In a day: reconnections and restarts.")
 @click.option("--batches", default=4000, show_default=True, help="In a day, in all sessions.")
-def main(days: int, sessions: int, batches: int) -> None:
-    """Fill a database with a year, summarise it, and measure what stays."""
-    finish(trio.run(run, days, sessions, batches))
+@click.option("--recorded-seconds", default=0, help="Record for this time instead of filling by SQL.")
+def main(days: int, sessions: int, batches: int, recorded_seconds: int) -> None:
+    """Fill a database with a year, or record, summarise it, and measure what stays."""
+    finish(trio.run(run, days, sessions, batches, recorded_seconds))
 
 
 if __name__ == "__main__":

@@ -76,11 +76,25 @@ _RELATIONS: Final = (
     " AND relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY relname"
 )
 _FUNCTIONS: Final = (
-    "SELECT f.oid::regprocedure::text FROM pg_proc f WHERE f.pronamespace = to_regnamespace(quote_ident(%s))"
-    " AND f.proname = ANY (ARRAY['rl_spans', 'rl_proofs_between', 'rl_own_relations', 'rl_protect_relation',"
-    " 'rl_protect', 'rl_ensure_partitions', 'rl_newest_exchange_ms', 'rl_may_be_later', 'rl_drop_partition',"
-    " 'rl_summarise_day'])"
-    " AND NOT pg_has_role(f.proowner, 'USAGE') ORDER BY 1"
+    "WITH named AS (SELECT f.oid::regprocedure::text AS signature, f.proname,"
+    "  pg_has_role(f.proowner, 'USAGE') AS is_owned, f.proowner = (SELECT c.relowner FROM pg_class c"
+    "   WHERE c.relnamespace = n.oid AND c.relname = 'rl_database') AS is_ours,"
+    "  'search_path=' || quote_ident(n.nspname) || ', pg_temp' = ANY (f.proconfig) AS is_here"
+    "  FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace WHERE n.nspname = %s"
+    "  AND f.proname = ANY (ARRAY['rl_spans', 'rl_proofs_between', 'rl_own_relations',"
+    "   'rl_protect_relation', 'rl_protect', 'rl_ensure_partitions', 'rl_newest_exchange_ms',"
+    "   'rl_may_be_later', 'rl_drop_partition', 'rl_summarise_day']))"
+    # Another function with one of our names is no matter of ours.
+    " SELECT ARRAY(SELECT min(signature) FROM named GROUP BY proname HAVING NOT bool_or(is_owned)),"
+    " ARRAY(SELECT signature FROM named WHERE is_ours AND is_here IS NOT TRUE ORDER BY 1)"
+)
+_DANGERS: Final = (
+    "SELECT EXISTS (SELECT FROM pg_namespace n, aclexplode(n.nspacl) a WHERE n.nspname = %s"
+    "  AND a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner"
+    "  AND a.grantee <> (SELECT oid FROM pg_roles WHERE rolname = current_user)),"
+    " EXISTS (SELECT FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid"
+    "  JOIN pg_namespace n ON n.oid = c.relnamespace"
+    "  WHERE n.nspname = %s AND c.relname = ANY (%s) AND NOT g.tgisinternal)"
 )
 _BACKEND: Final = "SELECT pg_backend_pid()"
 
@@ -115,6 +129,10 @@ class DatabaseFacts:
     may_create_schema: bool = True
     relations: tuple[Relation, ...] = ()
     functions_of_others: tuple[str, ...] = ()
+    functions_elsewhere: tuple[str, ...] = ()
+    """Functions whose search path is not the schema that they are in."""
+    others_may_create: bool = False
+    has_triggers: bool = False
     version: SchemaVersion | None = None
 
 
@@ -124,12 +142,17 @@ class Risk(Enum):
     FSYNC_OFF = "fsync_off"
     LIMITED_ENCODING = "limited_encoding"
     TRIGGERS_OFF = "triggers_off"
+    OTHERS_MAY_CREATE = "others_may_create"
+    FOREIGN_TRIGGERS = "foreign_triggers"
 
 
 ADVICE: Final[Mapping[Risk, str]] = {
     Risk.FSYNC_OFF: "a crash of the server can lose committed batches: set fsync = on",
     Risk.LIMITED_ENCODING: "text that the encoding lacks is refused: use a database with encoding UTF8",
     Risk.TRIGGERS_OFF: "foreign keys are not checked: set session_replication_role = origin for the role",
+    Risk.OTHERS_MAY_CREATE: "other roles may create functions in the schema, which could run with the"
+    " recorder's rights: revoke CREATE on it from them, or name another schema in RL_DATABASE_SCHEMA",
+    Risk.FOREIGN_TRIGGERS: "the tables have triggers, which run with the recorder's rights: drop them",
 }
 """What each risk means, and what to do."""
 
@@ -147,7 +170,11 @@ async def fetch_database_facts(connection: TrioConnection) -> DatabaseFacts:
             for name, is_view, is_owned, rights, columns in await cursor.fetchall()
         ]
         cursor = await connection.execute(_FUNCTIONS.encode(), (connection.schema,))
-        functions = [function for (function,) in await cursor.fetchall()]
+        functions_of_others, functions_elsewhere = await cursor.fetchone() or ([], [])
+        cursor = await connection.execute(
+            _DANGERS.encode(), (connection.schema, connection.schema, list(_MARKS))
+        )
+        others_may_create, has_triggers = await cursor.fetchone() or (False, False)
     role, encoding, fsync, is_standby, replication_role, may_use_schema, may_create, may_create_schema = row
     is_versioned = any(relation.name == VERSIONS and not _is_foreign(relation) for relation in relations)
     may_read = any(relation.name == VERSIONS and "SELECT" in relation.rights for relation in relations)
@@ -162,7 +189,10 @@ async def fetch_database_facts(connection: TrioConnection) -> DatabaseFacts:
         may_create=may_create,
         may_create_schema=may_create_schema,
         relations=tuple(relations),
-        functions_of_others=tuple(functions),
+        functions_of_others=tuple(functions_of_others),
+        functions_elsewhere=tuple(functions_elsewhere),
+        others_may_create=others_may_create,
+        has_triggers=has_triggers,
         version=await fetch_schema_version(connection) if is_versioned and may_read else None,
     )
 
@@ -232,6 +262,12 @@ def _find_owner_obstacle(facts: DatabaseFacts, role: str) -> StoreRejected | Non
             f"role {role} does not own function {function}: run ALTER FUNCTION {function} OWNER TO {role},"
             " and so for all functions rl_*"
         )
+    for function in facts.functions_elsewhere:
+        return StoreRejected(
+            f"function {function} works in another schema, because schema {facts.schema} was renamed: run"
+            f" ALTER FUNCTION {function} SET search_path = {_quoted(facts.schema)}, pg_temp, and so for all"
+            " functions rl_*"
+        )
     return None
 
 
@@ -261,6 +297,8 @@ def find_risks(facts: DatabaseFacts) -> frozenset[Risk]:
         Risk.FSYNC_OFF: not facts.has_fsync,
         Risk.LIMITED_ENCODING: facts.encoding not in ("UTF8", "SQL_ASCII"),
         Risk.TRIGGERS_OFF: facts.replication_role != "origin",
+        Risk.OTHERS_MAY_CREATE: facts.others_may_create,
+        Risk.FOREIGN_TRIGGERS: facts.has_triggers,
     }
     return frozenset(risk for risk, is_there in found.items() if is_there)
 

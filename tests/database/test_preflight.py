@@ -1,5 +1,6 @@
 """What is an obstacle to recording into a database, and what is only a risk."""
 
+import re
 from typing import Any
 
 import attrs
@@ -99,6 +100,8 @@ def test_risks() -> None:
     assert find_risks(attrs.evolve(GOOD, has_fsync=False)) == {Risk.FSYNC_OFF}
     assert find_risks(attrs.evolve(GOOD, encoding="LATIN1")) == {Risk.LIMITED_ENCODING}
     assert find_risks(attrs.evolve(GOOD, replication_role="replica")) == {Risk.TRIGGERS_OFF}
+    assert find_risks(attrs.evolve(GOOD, others_may_create=True)) == {Risk.OTHERS_MAY_CREATE}
+    assert find_risks(attrs.evolve(GOOD, has_triggers=True)) == {Risk.FOREIGN_TRIGGERS}
     assert find_obstacle(attrs.evolve(GOOD, has_fsync=False, encoding="LATIN1")) is None
 
 
@@ -111,3 +114,46 @@ async def test_own_tables_are_no_obstacle(postgres_15_url: str) -> None:
             assert bool(facts.relations) == has_schema
             assert find_risks(facts) == {Risk.FSYNC_OFF}
             await apply_schema(connection)
+
+
+async def test_renamed_schema(database_url: str) -> None:
+    """Its functions would work in a new schema of the old name: refused, with the command that helps."""
+    async with open_connection(database_url, schema="old") as connection:
+        await apply_schema(connection)
+        await connection.execute("ALTER SCHEMA old RENAME TO new")
+    async with open_connection(database_url, schema="new") as connection:
+        for _ in range(20):
+            obstacle = find_obstacle(await fetch_database_facts(connection))
+            if obstacle is None:
+                break
+            found = re.search(r"run (ALTER FUNCTION .*), and so for all", str(obstacle))
+            assert found is not None, obstacle
+            await connection.execute(found[1].encode())
+        assert find_obstacle(await fetch_database_facts(connection)) is None
+        assert await apply_schema(connection) == 1
+
+
+async def test_what_others_put_into_the_schema(database_url: str) -> None:
+    """A function with one of our names stops nothing; triggers, and a right to create, are risks."""
+    async with open_connection(database_url) as connection:
+        await apply_schema(connection)
+        assert find_risks(await fetch_database_facts(connection)) <= {Risk.FSYNC_OFF}
+        await connection.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+        await connection.execute("CREATE ROLE mallory")
+        try:
+            await connection.execute("SET ROLE mallory")
+            await connection.execute("CREATE FUNCTION rl_spans(text) RETURNS int LANGUAGE sql AS 'SELECT 1'")
+            await connection.execute("RESET ROLE")
+            await connection.execute(
+                "CREATE FUNCTION copy_row() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'"
+            )
+            await connection.execute(
+                "CREATE TRIGGER spy AFTER INSERT ON rl_markets FOR EACH ROW EXECUTE FUNCTION copy_row()"
+            )
+            facts = await fetch_database_facts(connection)
+            assert find_obstacle(facts) is None
+            assert find_risks(facts) >= {Risk.OTHERS_MAY_CREATE, Risk.FOREIGN_TRIGGERS}
+        finally:
+            await connection.execute("RESET ROLE")
+            await connection.execute("DROP OWNED BY mallory")
+            await connection.execute("DROP ROLE mallory")
