@@ -1,9 +1,11 @@
 """What is an obstacle to recording into a database, and what is only a risk."""
 
 import re
+from collections.abc import Generator
 from typing import Any
 
 import attrs
+import psycopg
 import pytest
 
 from collector.database import apply_schema
@@ -133,27 +135,31 @@ async def test_renamed_schema(database_url: str) -> None:
         assert await apply_schema(connection) == 1
 
 
-async def test_what_others_put_into_the_schema(database_url: str) -> None:
+@pytest.fixture
+def other_role(database_url: str) -> Generator[str]:
+    """A role that has nothing to do with the recorder; it is dropped with all that it owns."""
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute("CREATE ROLE mallory")
+        yield "mallory"
+        admin.execute("DROP OWNED BY mallory")
+        admin.execute("DROP ROLE mallory")
+
+
+async def test_what_others_put_into_the_schema(database_url: str, other_role: str) -> None:
     """A function with one of our names stops nothing; triggers, and a right to create, are risks."""
     async with open_connection(database_url) as connection:
         await apply_schema(connection)
         assert find_risks(await fetch_database_facts(connection)) <= {Risk.FSYNC_OFF}
         await connection.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
-        await connection.execute("CREATE ROLE mallory")
-        try:
-            await connection.execute("SET ROLE mallory")
-            await connection.execute("CREATE FUNCTION rl_spans(text) RETURNS int LANGUAGE sql AS 'SELECT 1'")
-            await connection.execute("RESET ROLE")
-            await connection.execute(
-                "CREATE FUNCTION copy_row() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'"
-            )
-            await connection.execute(
-                "CREATE TRIGGER spy AFTER INSERT ON rl_markets FOR EACH ROW EXECUTE FUNCTION copy_row()"
-            )
-            facts = await fetch_database_facts(connection)
-            assert find_obstacle(facts) is None
-            assert find_risks(facts) >= {Risk.OTHERS_MAY_CREATE, Risk.FOREIGN_TRIGGERS}
-        finally:
-            await connection.execute("RESET ROLE")
-            await connection.execute("DROP OWNED BY mallory")
-            await connection.execute("DROP ROLE mallory")
+        await connection.execute(f"SET ROLE {other_role}")
+        await connection.execute("CREATE FUNCTION rl_spans(text) RETURNS int LANGUAGE sql AS 'SELECT 1'")
+        await connection.execute("RESET ROLE")
+        await connection.execute(
+            "CREATE FUNCTION copy_row() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'"
+        )
+        await connection.execute(
+            "CREATE TRIGGER spy AFTER INSERT ON rl_markets FOR EACH ROW EXECUTE FUNCTION copy_row()"
+        )
+        facts = await fetch_database_facts(connection)
+        assert find_obstacle(facts) is None
+        assert find_risks(facts) >= {Risk.OTHERS_MAY_CREATE, Risk.FOREIGN_TRIGGERS}

@@ -26,6 +26,7 @@ from collector.postgres import open_connection
 from collector.rawblocks import BlockContent, decode_block
 from collector.recording import verify_sessions
 from collector.simulator import Simulator, SimulatorSettings, open_simulator
+from tests.recording.recordings import execute
 
 TEST_S_MAX = 60
 """No test of the whole service may hang longer."""
@@ -130,6 +131,11 @@ async def assert_verified(database_url: str) -> None:
 def query(url: str, text: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(url) as connection:
         return connection.execute(text.encode()).fetchall()
+
+
+async def execute_beside(url: str, *statements: str) -> None:
+    """Change a database that a service of this run is writing to: its tasks go on while locks are awaited."""
+    await trio.to_thread.run_sync(execute, url, *statements)
 
 
 def raw_frames(url: str) -> dict[int, list[str]]:

@@ -19,6 +19,7 @@ from tests.pgbouncer import open_pgbouncer
 from tests.recording.recordings import execute
 from tests.service.harness import (
     assert_verified,
+    execute_beside,
     flow,
     query,
     raw_frames,
@@ -145,7 +146,7 @@ async def test_role_that_may_not_create_tables(database_url: str) -> None:
                 why = await wait_for_store(service, "failed")
                 assert f'GRANT USAGE, CREATE ON SCHEMA public TO "{role}"' in why
                 await simulator.wait_finished()
-                execute(database_url, f"GRANT USAGE, CREATE ON SCHEMA public TO {role}")
+                await execute_beside(database_url, f"GRANT USAGE, CREATE ON SCHEMA public TO {role}")
                 await wait_for_store(service, "ok")
             assert service.is_safe
         await assert_verified(database_url)
@@ -182,7 +183,7 @@ async def test_role_that_may_not_write_into_the_tables(database_url: str, right:
         async with open_simulator(SIMULATION) as simulator:
             async with serve(settings_for(simulator, url)) as service:
                 assert words in await wait_for_store(service, "failed")
-                execute(database_url, mend)
+                await execute_beside(database_url, mend)
                 await wait_for_store(service, "ok")
                 await simulator.wait_finished()
             assert service.is_safe

@@ -14,6 +14,7 @@ from tests.recording.recordings import execute
 from tests.service.harness import (
     Service,
     assert_verified,
+    execute_beside,
     flow,
     query,
     raw_frames,
@@ -78,11 +79,11 @@ async def test_a_refused_write_costs_nothing(database_url: str, change: tuple[st
     async with open_simulator(simulation) as simulator:
         async with serve(settings_for(simulator, recorder_url)) as service:
             await wait_until_stored(database_url)
-            execute(recorder_url, refuse)
+            await execute_beside(recorder_url, refuse)
             why = await wait_for_store(service, "failed")
             assert f"[{code}]" in why
             await simulator.wait_finished()
-            execute(recorder_url, mend)
+            await execute_beside(recorder_url, mend)
             await wait_for_store(service, "ok")
         assert service.is_safe
     await assert_verified(database_url)
@@ -150,12 +151,12 @@ async def test_missing_right_to_make_partitions_at_midnight(database_url: str) -
     async with open_simulator(simulation) as simulator:
         async with serve(settings_for(simulator, recorder_url), clock=clock) as service:
             await wait_until_stored(database_url)
-            execute(database_url, f"REVOKE CREATE ON SCHEMA public FROM {role}, PUBLIC")
+            await execute_beside(database_url, f"REVOKE CREATE ON SCHEMA public FROM {role}, PUBLIC")
             set_by_us = midnight_us - system_clock()
             why = await wait_for_store(service, "failed")
             assert "[42501]" in why
             await simulator.wait_finished()
-            execute(database_url, f"GRANT CREATE ON SCHEMA public TO {role}")
+            await execute_beside(database_url, f"GRANT CREATE ON SCHEMA public TO {role}")
             await wait_for_store(service, "ok")
         assert service.is_safe
     await assert_verified(database_url)
