@@ -11,16 +11,20 @@ dropped. Each test gets an empty database of its own.
 
 import os
 import socket
+import uuid
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 import structlog
 from hypothesis import settings as hypothesis_settings
+from psycopg import sql
 
 from tests.clusters import PROGRAMS_15, Cluster, open_folder, programs_18, running
 from tests.databases import new_database, open_server
+from tests.tcp_proxy import change_url
 
 # How long an example takes says more about the machine than about the code.
 hypothesis_settings.register_profile("house", deadline=None)
@@ -93,6 +97,20 @@ def postgres_15_url(postgres_15_server_url: str) -> Generator[str]:
     """An empty database on PostgreSQL 15; skipped where that is not installed."""
     with new_database(postgres_15_server_url) as url:
         yield url
+
+
+@pytest.fixture
+def new_role(database_url: str) -> Generator[tuple[str, str]]:
+    """A role without any rights of its own: its name, and its URL of the database."""
+    name = f"recorder_{uuid.uuid4().hex[:8]}"
+    role = sql.Identifier(name)
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
+        owner.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        yield name, change_url(database_url, user=name)
+        owner.execute(sql.SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(role))
+        owner.execute(sql.SQL("DROP OWNED BY {}").format(role))
+        owner.execute(sql.SQL("DROP ROLE {}").format(role))
 
 
 @pytest.fixture(scope="session")

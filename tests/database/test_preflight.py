@@ -1,11 +1,9 @@
 """What is an obstacle to recording into a database, and what is only a risk."""
 
 import re
-from collections.abc import Generator
 from typing import Any
 
 import attrs
-import psycopg
 import pytest
 
 from collector.database import apply_schema
@@ -135,23 +133,14 @@ async def test_renamed_schema(database_url: str) -> None:
         assert await apply_schema(connection) == 1
 
 
-@pytest.fixture
-def other_role(database_url: str) -> Generator[str]:
-    """A role that has nothing to do with the recorder; it is dropped with all that it owns."""
-    with psycopg.connect(database_url, autocommit=True) as admin:
-        admin.execute("CREATE ROLE mallory")
-        yield "mallory"
-        admin.execute("DROP OWNED BY mallory")
-        admin.execute("DROP ROLE mallory")
-
-
-async def test_what_others_put_into_the_schema(database_url: str, other_role: str) -> None:
+async def test_what_others_put_into_the_schema(database_url: str, new_role: tuple[str, str]) -> None:
     """A function with one of our names stops nothing; triggers, and a right to create, are risks."""
+    other, _ = new_role
     async with open_connection(database_url) as connection:
         await apply_schema(connection)
         assert find_risks(await fetch_database_facts(connection)) <= {Risk.FSYNC_OFF}
         await connection.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
-        await connection.execute(f"SET ROLE {other_role}")
+        await connection.execute(f"SET ROLE {other}")
         await connection.execute("CREATE FUNCTION rl_spans(text) RETURNS int LANGUAGE sql AS 'SELECT 1'")
         await connection.execute("RESET ROLE")
         await connection.execute(

@@ -13,7 +13,6 @@ from collector.database._schema import FIRST_VERSION, find_migrations, known_ver
 from collector.postgres import open_connection
 from tests.clusters import programs_18
 from tests.recording.recordings import invoke
-from tests.tcp_proxy import change_url
 
 SCHEMA_1: Final = Path(__file__).with_name("schema_1.sql")
 """The schema as it was in its first version. Never changed."""
@@ -111,15 +110,12 @@ def test_reading_what_is_for_newer_programs_only(database_url: str, command: tup
     assert "run the newer program again" in result.output
 
 
-def test_role_that_may_not_make_the_schema(database_url: str) -> None:
+def test_role_that_may_not_make_the_schema(
+    new_role: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A schema that is missing is made, or the one line names the command for an administrator."""
-    with psycopg.connect(database_url, autocommit=True) as owner:
-        owner.execute("CREATE ROLE maker LOGIN")
-        try:
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("RL_DATABASE_SCHEMA", "kalshi")
-                result = invoke(change_url(database_url, user="maker"), "schema")
-        finally:
-            owner.execute("DROP ROLE maker")
+    role, url = new_role
+    monkeypatch.setenv("RL_DATABASE_SCHEMA", "kalshi")
+    result = invoke(url, "schema")
     assert result.exit_code == 1
-    assert 'run CREATE SCHEMA kalshi AUTHORIZATION "maker"' in result.output
+    assert f'run CREATE SCHEMA kalshi AUTHORIZATION "{role}"' in result.output

@@ -1,14 +1,9 @@
 """What is found out about the database before the exchange is contacted, and what follows from it."""
 
 import time
-import uuid
-from collections.abc import Generator
-from contextlib import contextmanager
 
-import psycopg
 import pytest
 import trio
-from psycopg import sql
 
 from collector.database import apply_schema
 from collector.errors import ConfigError, leaves_of
@@ -30,7 +25,7 @@ from tests.service.harness import (
 )
 from tests.service.processes import free_port, program
 from tests.service.test_refusals import wait_for_store
-from tests.tcp_proxy import change_url, open_proxy, server_target, through_port
+from tests.tcp_proxy import open_proxy, server_target, through_port
 
 SIMULATION = flow(markets=3, rate_per_s=1000, messages_max=500, keep_account=True)
 REFUSED_S_MAX = 10.0
@@ -47,20 +42,6 @@ FOREIGN = {
 def database_url(each_database_url: str) -> str:
     """Each test runs on the oldest and on the newest PostgreSQL."""
     return each_database_url
-
-
-@contextmanager
-def new_role(database_url: str) -> Generator[tuple[str, str]]:
-    """A role without any rights of its own: its name, and its URL of the database."""
-    name = f"recorder_{uuid.uuid4().hex[:8]}"
-    role = sql.Identifier(name)
-    with psycopg.connect(database_url, autocommit=True) as owner:
-        owner.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
-        owner.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-        yield name, change_url(database_url, user=name)
-        owner.execute(sql.SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(role))
-        owner.execute(sql.SQL("DROP OWNED BY {}").format(role))
-        owner.execute(sql.SQL("DROP ROLE {}").format(role))
 
 
 def environ_for(simulator: Simulator, url: str, folder: object) -> dict[str, str]:
@@ -138,56 +119,58 @@ async def test_tables_of_another_program(database_url: str, name: str) -> None:
     ) == [(1,)]
 
 
-async def test_role_that_may_not_create_tables(database_url: str) -> None:
+async def test_role_that_may_not_create_tables(database_url: str, new_role: tuple[str, str]) -> None:
     """Recording begins into the spool, health has the command that helps, and no restart is needed."""
-    with new_role(database_url) as (role, url):
-        async with open_simulator(SIMULATION) as simulator:
-            async with serve(settings_for(simulator, url)) as service:
-                why = await wait_for_store(service, "failed")
-                assert f'GRANT USAGE, CREATE ON SCHEMA public TO "{role}"' in why
-                await simulator.wait_finished()
-                await execute_beside(database_url, f"GRANT USAGE, CREATE ON SCHEMA public TO {role}")
-                await wait_for_store(service, "ok")
-            assert service.is_safe
-        await assert_verified(database_url)
-        assert list(raw_frames(database_url).values()) == sent_frames(simulator)
+    role, url = new_role
+    async with open_simulator(SIMULATION) as simulator:
+        async with serve(settings_for(simulator, url)) as service:
+            why = await wait_for_store(service, "failed")
+            assert f'GRANT USAGE, CREATE ON SCHEMA public TO "{role}"' in why
+            await simulator.wait_finished()
+            await execute_beside(database_url, f"GRANT USAGE, CREATE ON SCHEMA public TO {role}")
+            await wait_for_store(service, "ok")
+        assert service.is_safe
+    await assert_verified(database_url)
+    assert list(raw_frames(database_url).values()) == sent_frames(simulator)
 
 
 @pytest.mark.parametrize("right", ["owner", "INSERT", "UPDATE"])
-async def test_role_that_may_not_write_into_the_tables(database_url: str, right: str) -> None:
+async def test_role_that_may_not_write_into_the_tables(
+    database_url: str, new_role: tuple[str, str], right: str
+) -> None:
     """The start finds a missing right on tables that exist; once it is granted, nothing is missing."""
     async with open_connection(database_url) as connection:
         await apply_schema(connection)
-    with new_role(database_url) as (role, url):
-        execute(database_url, f"GRANT USAGE, CREATE ON SCHEMA public TO {role}")
-        for statement in ownership(database_url, role):
-            execute(database_url, statement)
-        refuse, mend, words = {
-            "owner": (
-                "ALTER TABLE rl_delta_rows OWNER TO CURRENT_USER",
-                f"ALTER TABLE rl_delta_rows OWNER TO {role}",
-                "does not own table public.rl_delta_rows",
-            ),
-            "INSERT": (
-                f"REVOKE INSERT ON rl_write_ledger FROM {role}",
-                f"GRANT INSERT ON rl_write_ledger TO {role}",
-                "GRANT SELECT, INSERT ON public.rl_write_ledger",
-            ),
-            "UPDATE": (
-                f"REVOKE UPDATE ON rl_markets FROM {role}",
-                f"GRANT UPDATE ON rl_markets TO {role}",
-                "GRANT SELECT, INSERT, UPDATE ON public.rl_markets",
-            ),
-        }[right]
-        execute(database_url, refuse)
-        async with open_simulator(SIMULATION) as simulator:
-            async with serve(settings_for(simulator, url)) as service:
-                assert words in await wait_for_store(service, "failed")
-                await execute_beside(database_url, mend)
-                await wait_for_store(service, "ok")
-                await simulator.wait_finished()
-            assert service.is_safe
-        assert list(raw_frames(database_url).values()) == sent_frames(simulator)
+    role, url = new_role
+    execute(database_url, f"GRANT USAGE, CREATE ON SCHEMA public TO {role}")
+    for statement in ownership(database_url, role):
+        execute(database_url, statement)
+    refuse, mend, words = {
+        "owner": (
+            "ALTER TABLE rl_delta_rows OWNER TO CURRENT_USER",
+            f"ALTER TABLE rl_delta_rows OWNER TO {role}",
+            "does not own table public.rl_delta_rows",
+        ),
+        "INSERT": (
+            f"REVOKE INSERT ON rl_write_ledger FROM {role}",
+            f"GRANT INSERT ON rl_write_ledger TO {role}",
+            "GRANT SELECT, INSERT ON public.rl_write_ledger",
+        ),
+        "UPDATE": (
+            f"REVOKE UPDATE ON rl_markets FROM {role}",
+            f"GRANT UPDATE ON rl_markets TO {role}",
+            "GRANT SELECT, INSERT, UPDATE ON public.rl_markets",
+        ),
+    }[right]
+    execute(database_url, refuse)
+    async with open_simulator(SIMULATION) as simulator:
+        async with serve(settings_for(simulator, url)) as service:
+            assert words in await wait_for_store(service, "failed")
+            await execute_beside(database_url, mend)
+            await wait_for_store(service, "ok")
+            await simulator.wait_finished()
+        assert service.is_safe
+    assert list(raw_frames(database_url).values()) == sent_frames(simulator)
 
 
 def ownership(database_url: str, role: str) -> list[str]:

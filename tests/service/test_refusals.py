@@ -1,9 +1,7 @@
 """A database that answers, and refuses what is written: nothing is lost, and no restart is needed."""
 
-import psycopg
 import pytest
 import trio
-from psycopg import sql
 
 from collector.clock import system_clock
 from collector.database import apply_schema
@@ -22,7 +20,6 @@ from tests.service.harness import (
     serve,
     settings_for,
 )
-from tests.tcp_proxy import change_url
 
 RIGHTS = ("REVOKE INSERT ON rl_write_ledger FROM {}", "GRANT INSERT ON rl_write_ledger TO {}")
 TABLE = ("ALTER TABLE rl_raw_blocks RENAME TO moved", "ALTER TABLE moved RENAME TO rl_raw_blocks")
@@ -67,13 +64,12 @@ async def wait_for_store(service: Service, verdict: str) -> str:
     [(RIGHTS, "42501"), (TABLE, "42P01"), (COLUMN, "42703"), (CHECK, "23514")],
     ids=["right", "table", "column", "check"],
 )
-async def test_a_refused_write_costs_nothing(database_url: str, change: tuple[str, str], code: str) -> None:
+async def test_a_refused_write_costs_nothing(
+    database_url: str, new_role: tuple[str, str], change: tuple[str, str], code: str
+) -> None:
     """Frames go to the spool, health is `failed` with the reason, and all is written once it is mended."""
-    role = f"recorder_{code.lower()}"
-    with psycopg.connect(database_url, autocommit=True) as owner:
-        owner.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
-        owner.execute(sql.SQL("GRANT CREATE, USAGE ON SCHEMA public TO {}").format(sql.Identifier(role)))
-    recorder_url = change_url(database_url, user=role)
+    role, recorder_url = new_role
+    execute(database_url, f"GRANT CREATE, USAGE ON SCHEMA public TO {role}")
     refuse, mend = (statement.format(role) for statement in change)
     simulation = flow(markets=3, rate_per_s=300, messages_max=2500, speed=1.0, keep_account=True)
     async with open_simulator(simulation) as simulator:
@@ -88,9 +84,6 @@ async def test_a_refused_write_costs_nothing(database_url: str, change: tuple[st
         assert service.is_safe
     await assert_verified(database_url)
     assert list(raw_frames(database_url).values()) == sent_frames(simulator)
-    with psycopg.connect(database_url, autocommit=True) as owner:
-        owner.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
-        owner.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
 
 
 async def test_a_single_refused_batch_holds_up_nothing(database_url: str) -> None:
@@ -133,13 +126,12 @@ async def test_a_single_refused_batch_holds_up_nothing(database_url: str) -> Non
     assert first == sent_frames(simulator)[0]
 
 
-async def test_missing_right_to_make_partitions_at_midnight(database_url: str) -> None:
+async def test_missing_right_to_make_partitions_at_midnight(
+    database_url: str, new_role: tuple[str, str]
+) -> None:
     """Batches of a day without partitions wait, those of the day before are written; then all are."""
-    role = "recorder_midnight"
-    with psycopg.connect(database_url, autocommit=True) as owner:
-        owner.execute(f"CREATE ROLE {role} LOGIN")
-        owner.execute(f"GRANT CREATE, USAGE ON SCHEMA public TO {role}")
-    recorder_url = change_url(database_url, user=role)
+    role, recorder_url = new_role
+    execute(database_url, f"GRANT CREATE, USAGE ON SCHEMA public TO {role}")
     simulation = flow(markets=3, rate_per_s=300, messages_max=2700, speed=1.0, keep_account=True)
     # Receive times follow a clock that was set forward after 5 s.
     midnight_us = (system_clock() // DAY_US + 10) * DAY_US
@@ -161,6 +153,3 @@ async def test_missing_right_to_make_partitions_at_midnight(database_url: str) -
         assert service.is_safe
     await assert_verified(database_url)
     assert list(raw_frames(database_url).values()) == sent_frames(simulator)
-    with psycopg.connect(database_url, autocommit=True) as owner:
-        owner.execute(f"DROP OWNED BY {role}")
-        owner.execute(f"DROP ROLE {role}")
