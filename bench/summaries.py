@@ -1,9 +1,10 @@
 """
 What retention keeps of a year: bytes of the database that stay when all partitions of a day are dropped.
 
-Fills a database by SQL, a day after the other, with what 300 markets leave behind beside their partitions:
-sessions, their ledger, gaps, rejects, audits, events, states of books, proofs and dictionaries. Each day
-counts as dropped, and maintenance's own function summarises it. In the end `verify` reads everything.
+Fills a database by SQL, one day after another, with what 300 markets leave behind beside their partitions:
+sessions, their ledger, gaps, rejects, audits, events, states of books, proofs and dictionaries. The
+partitions of each day are recorded as dropped, and maintenance's own function summarises it. In the end
+`verify` reads everything.
 
 Sizes are those after VACUUM FULL, with TOAST and indexes: what a year adds. The space of deleted rows comes
 on top, and is used again.

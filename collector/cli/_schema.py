@@ -29,7 +29,9 @@ a second, or 10 s after the connection has nothing more to do.
     help="Move tables of an earlier program that have the names of ours to the schema rl_predecessor.",
 )
 def schema(move_old_tables: bool) -> None:
-    """Bring the database in DATABASE_URL to the newest schema. Safe to repeat; `run` does it at its start."""
+    """
+    Bring the database in DATABASE_URL to the schema version of this program. Safe to repeat; `run` does it.
+    """
     database = database_or_exit()
     set_up_logs("INFO", None)
 
@@ -40,8 +42,13 @@ def schema(move_old_tables: bool) -> None:
             open_database(database.url) as url,
             open_connection(url, schema=database.schema) as connection,
         ):
-            with trio.fail_after(SCHEMA_S_MAX):
+            with trio.move_on_after(SCHEMA_S_MAX) as limit:
                 await (_move(connection) if move_old_tables else _apply(connection))
+        if limit.cancelled_caught:
+            raise CollectorError(
+                f"the database did not finish within {SCHEMA_S_MAX:g} s, and nothing was changed by the last"
+                " step: run this command again when the server is less busy"
+            )
 
     run_to_exit(work)
 
@@ -66,7 +73,7 @@ async def _apply(connection: "TrioConnection") -> None:
     await protect(connection)
     today = system_clock() // DAY_US
     await ensure_partitions(connection, today, today + DAYS_AHEAD)
-    click.echo(f"The schema is in place: version {version}, in schema {connection.schema}.")
+    click.echo(f"The tables are at schema version {version}, in PostgreSQL schema {connection.schema}.")
 
 
 async def _move(connection: "TrioConnection") -> None:
@@ -90,15 +97,21 @@ async def _move(connection: "TrioConnection") -> None:
     seen = (*before.connections, *after.connections)
     writers = [each for each in seen if each.is_writing]
     if writers or after.written_rows != before.written_rows:
-        # Who has just written holds no lock any more.
+        # A connection that has committed its write holds no lock any more.
         named = dict.fromkeys(f"process {each.pid} ({_name(each)})" for each in writers or seen)
         who = ", ".join(named) or "a connection that is closed by now"
-        raise CollectorError(f"somebody writes into these tables: {who}. Stop that program, and try again")
+        users = (
+            "connections that write into these tables"
+            if writers
+            else ("rows were written into these tables while they were watched; connections that use them")
+        )
+        raise CollectorError(f"{users}: {who}. Stop the program that writes, and run this command again")
     await move_old_tables(connection, tables)
-    click.echo(f"Moved to schema {OLD_SCHEMA}. These statements undo it, while the names are free:")
+    click.echo(f"Moved to schema {OLD_SCHEMA}. To move them back, run these statements before")
+    click.echo("`collector schema` or `collector run`, which make tables with the same names:")
     for command in undo_commands(tables, connection.schema):
         click.echo(f"  {command};")
-    click.echo("Now run `collector schema`, or `collector run`.")
+    click.echo("To continue, run `collector schema` or `collector run`.")
 
 
 def _describe(old: "OldTables") -> None:

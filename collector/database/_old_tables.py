@@ -33,7 +33,8 @@ _FUNCTIONS: Final = (
     "SELECT format('%%I.%%I(%%s)', n.nspname, f.proname, pg_get_function_identity_arguments(f.oid))"
     " FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace"
     " WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')"
-    # A body in a string names its tables there alone; one of SQL's own has them in the catalogue.
+    # A function with a string body names its tables only in the text; one with a SQL-standard body has them
+    # in pg_depend.
     " AND (EXISTS (SELECT FROM unnest(%(tables)s::text[]) AS t WHERE f.prosrc ~ ('\\m' || t || '\\M'))"
     "  OR EXISTS (SELECT FROM pg_depend d JOIN pg_class c ON c.oid = d.refobjid"
     "   JOIN pg_namespace s ON s.oid = c.relnamespace"
@@ -52,7 +53,7 @@ _CONNECTIONS: Final = (
     "  AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')"
     "  AND n.nspname = %(schema)s AND c.relname = ANY (%(tables)s)) AS is_writing"
     " FROM pg_stat_activity a WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()"
-    # Of other roles a role without pg_read_all_stats sees neither kind nor statement, but their locks.
+    # Without pg_read_all_stats, backend type and statement of other roles are hidden; locks are visible.
     " AND COALESCE(a.backend_type, 'client backend') = 'client backend'"
     " AND (EXISTS (SELECT FROM unnest(%(tables)s::text[]) AS t WHERE position(t IN a.query) > 0)"
     " OR EXISTS (SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
@@ -145,5 +146,5 @@ def undo_commands(tables: Sequence[str], schema: str) -> list[str]:
 
 
 def _moves(tables: Sequence[str], from_schema: str, to_schema: str) -> list[str]:
-    # Of views and materialized views, too, PostgreSQL moves with ALTER TABLE.
+    # ALTER TABLE also moves views and materialized views.
     return [f'ALTER TABLE "{from_schema}"."{table}" SET SCHEMA "{to_schema}"' for table in tables]

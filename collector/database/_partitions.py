@@ -11,7 +11,7 @@ from collector.postgres import TrioConnection
 from collector.storage import DAY_US, KINDS, RAW_BLOCK
 
 DELAY_MS: Final = 3_600_000
-"""By which the exchange's times of a day's rows may be later than the day, while clocks are right."""
+"""Milliseconds by which exchange times may lie after the end of their day while the clocks are right."""
 
 _EPOCH: Final = "date '1970-01-01'"
 _TABLES: Final = [kind.table for kind in (*KINDS, RAW_BLOCK) if kind.is_partitioned]
@@ -115,7 +115,7 @@ async def drop_partition(connection: TrioConnection, drop: Drop, code_version: s
         before_ms = drop.exchange_before_ms
         if await _may_be_later(connection, drop.day, before_ms):
             return DropOutcome.TOO_NEW
-        # Mostly it is closer: then other tables of the day need not wait until this is old enough for them.
+        # A closer bound is stored if it holds: else the day's other tables wait until this one is old enough.
         usual_ms = (drop.day + 1) * DAY_US // 1000 + DELAY_MS
         if usual_ms < before_ms and not await _may_be_later(connection, drop.day, usual_ms):
             before_ms = usual_ms
@@ -162,7 +162,7 @@ async def fetch_dropped_days(connection: TrioConnection, table: str) -> frozense
 
 async def fetch_missing_partitions(connection: TrioConnection) -> list[tuple[str, int]]:
     """
-    Partitions that are missing though something was written into them, and that retention has not dropped:
+    Partitions that do not exist although the ledger has frames of that day, and that retention did not drop:
     pairs of table and day. Reads the ledger once.
     """
     async with read_only(connection):

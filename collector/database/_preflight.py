@@ -84,7 +84,7 @@ _FUNCTIONS: Final = (
     "  AND f.proname = ANY (ARRAY['rl_spans', 'rl_proofs_between', 'rl_own_relations',"
     "   'rl_protect_relation', 'rl_protect', 'rl_ensure_partitions', 'rl_newest_exchange_ms',"
     "   'rl_may_be_later', 'rl_drop_partition', 'rl_summarise_day']))"
-    # Another function with one of our names is no matter of ours.
+    # Overloads that another role owns are ignored if we own a function of that name.
     " SELECT ARRAY(SELECT min(signature) FROM named GROUP BY proname HAVING NOT bool_or(is_owned)),"
     " ARRAY(SELECT signature FROM named WHERE is_ours AND is_here IS NOT TRUE ORDER BY 1)"
 )
@@ -148,7 +148,8 @@ class Risk(Enum):
 
 ADVICE: Final[Mapping[Risk, str]] = {
     Risk.FSYNC_OFF: "a crash of the server can lose committed batches: set fsync = on",
-    Risk.LIMITED_ENCODING: "text that the encoding lacks is refused: use a database with encoding UTF8",
+    Risk.LIMITED_ENCODING: "text with characters that the encoding lacks is refused: use a database"
+    " with encoding UTF8",
     Risk.TRIGGERS_OFF: "foreign keys are not checked: set session_replication_role = origin for the role",
     Risk.OTHERS_MAY_CREATE: "other roles may create functions in the schema, which could run with the"
     " recorder's rights: revoke CREATE on it from them, or name another schema in RL_DATABASE_SCHEMA",
@@ -201,7 +202,8 @@ def find_obstacle(facts: DatabaseFacts) -> StoreRejected | None:
     """
     Why nothing can be recorded there, with what to do; None when it can.
 
-    It is a StoreUnsuitable where only other settings help.
+    It is a StoreUnsuitable where this program can't use the database as it is: a transaction pooler, tables
+    of another program, or a schema for newer programs.
     """
     unsuitable = _find_unsuitable(facts)
     if unsuitable is not None:
@@ -229,7 +231,8 @@ def _find_unsuitable(facts: DatabaseFacts) -> StoreUnsuitable | None:
     foreign = find_foreign(facts)
     if foreign:
         return StoreUnsuitable(
-            f"schema {facts.schema} of the database has tables of another program: {', '.join(foreign)}. Move"
+            f"schema {facts.schema} of the database has tables of another program, or of a version"
+            f" of this one without numbered schemas: {', '.join(foreign)}. Move"
             f" them to schema {OLD_SCHEMA} with `collector schema --move-old-tables`, or name another schema"
             " in RL_DATABASE_SCHEMA"
         )
@@ -264,7 +267,8 @@ def _find_owner_obstacle(facts: DatabaseFacts, role: str) -> StoreRejected | Non
         )
     for function in facts.functions_elsewhere:
         return StoreRejected(
-            f"function {function} works in another schema, because schema {facts.schema} was renamed: run"
+            f"function {function} has a search path that names another schema, because schema {facts.schema}"
+            " was renamed: run"
             f" ALTER FUNCTION {function} SET search_path = {_quoted(facts.schema)}, pg_temp, and so for all"
             " functions rl_*"
         )

@@ -139,11 +139,18 @@ async def protect(connection: TrioConnection) -> int:
     Gives up after LOCK_MS_MAX where somebody uses a table that has to be changed: StoreUnavailable then.
     """
     with translate_errors():
-        async with connection.transaction():
-            await connection.execute(f"SET LOCAL lock_timeout = {LOCK_MS_MAX}".encode())
-            # Twice: what is taken from a role with too many rights takes those with it that it should have.
-            cursor = await connection.execute("SELECT rl_protect() + rl_protect()")
-            row = await cursor.fetchone()
+        try:
+            return await _protect(connection)
+        except psycopg.errors.LockNotAvailable as error:
+            raise StoreUnavailable(await _who_holds_it_up(connection)) from error
+
+
+async def _protect(connection: TrioConnection) -> int:
+    async with connection.transaction():
+        await connection.execute(f"SET LOCAL lock_timeout = {LOCK_MS_MAX}".encode())
+        # Twice: if rl_reader has too many rights, the first call revokes all, and the second grants its own.
+        cursor = await connection.execute("SELECT rl_protect() + rl_protect()")
+        row = await cursor.fetchone()
     return 0 if row is None else int(row[0])
 
 
@@ -151,7 +158,7 @@ async def _who_holds_it_up(connection: TrioConnection) -> str:
     cursor = await connection.execute(_OLDEST_USER)
     row = await cursor.fetchone()
     who = "another connection" if row is None else "process {}, {}, with a transaction since {}".format(*row)
-    return f"the schema can't be brought up to date while a table of it is used by {who}: it is retried"
+    return f"cannot update the schema: {who} holds a lock on one of its tables; end that transaction or wait"
 
 
 async def _make_place(connection: TrioConnection) -> None:

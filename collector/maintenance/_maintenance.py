@@ -46,7 +46,7 @@ QUERY_S_MAX: Final = 30.0
 RETENTION_S_MAX: Final = 60.0
 """Bound on what retention does in a round. The summary of a day takes some seconds."""
 PROTECT_S: Final = 3600.0
-"""Seconds after which it is looked for rights that others were given meanwhile."""
+"""Seconds between two checks for rights that other roles were given."""
 RETRY_FIRST_S: Final = 0.5
 RETRY_S_MAX: Final = 5.0
 
@@ -196,7 +196,7 @@ class Maintenance:
 
     async def _retain(self, connection: TrioConnection) -> None:
         """Drop and summarise what is old enough. Nothing that goes wrong with that holds up anything else."""
-        hold = "it takes too long"
+        hold = f"it took more than {RETENTION_S_MAX:g} s and was stopped; it continues in the next round"
         with trio.move_on_after(RETENTION_S_MAX):
             try:
                 hold = await self._drop_old(connection)
@@ -205,12 +205,17 @@ class Maintenance:
                 if connection.closed:
                     raise
                 hold = str(error)
-        if hold != self.status.retention_hold:
-            _log.warning("retention_hold", reason=hold)
+        if hold and hold != self.status.retention_hold:
+            _log.warning("retention_held_up", reason=hold)
+        elif self.status.retention_hold and not hold:
+            _log.info("retention_continues")
         self.status.retention_hold = hold
 
     async def _drop_old(self, connection: TrioConnection) -> str:
-        """Returns why something is left that is old enough; empty where only its turn has not come."""
+        """
+        Drop what is old enough. Returns why something of it was not dropped; empty if nothing is wrong, also
+        where the limit of two days a day postpones it.
+        """
         kept_days = self.retention.days_by_table()
         partitions = await fetch_old_partitions(connection, kept_days) if kept_days else []
         if not partitions:
@@ -227,7 +232,10 @@ class Maintenance:
                 if connection.closed:
                     raise
                 # Writers have waited behind this one already: the others have their turn in the next round.
-                return f"{drop.table} of {_date_of(drop.day)} is used by somebody: {error}"
+                return (
+                    f"{drop.table} of {_date_of(drop.day)} was not dropped ({error}): end long transactions"
+                    " that read it; the drop is retried"
+                )
             if outcome is DropOutcome.DROPPED:
                 _log.info(
                     "partition_dropped", table=drop.table, day=_date_of(drop.day), kept_days=drop.kept_days

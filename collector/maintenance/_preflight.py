@@ -1,7 +1,8 @@
 """
 The check that a database is one to record into: at the start, and again with every new connection.
 
-At the start it takes at most START_S_MAX. A server that does not answer delays the recording no longer.
+At the start the check is stopped after START_S_MAX; closing its connection can take another 3 s. A server
+that does not answer delays recording by no more than that.
 """
 
 from contextlib import AbstractAsyncContextManager
@@ -45,7 +46,7 @@ class Preflight:
 
     async def check_connection(self) -> None:
         """
-        Find out whether a session lock holds, until it is known that it does.
+        Check that a session lock stays with its connection. Once this has succeeded, it is not repeated.
 
         Raises StoreUnsuitable for a transaction pooler, and StoreUnavailable and StoreRejected.
         """
@@ -54,9 +55,9 @@ class Preflight:
         async with self._open() as first, self._open() as second:
             if not await holds_session_locks(first, second, self.key):
                 raise StoreUnsuitable(
-                    "DATABASE_URL names a transaction pooler, which loses the locks of a session: set"
+                    "DATABASE_URL names a transaction pooler, which does not keep session locks: set"
                     " DATABASE_URL to the direct connection, or to the pooler's session mode, and"
-                    " DATABASE_URL_POOLED to this one"
+                    " DATABASE_URL_POOLED to the present value of DATABASE_URL"
                 )
         self.may_be_pooled = False
 

@@ -18,7 +18,7 @@ from collector.database import Drop, PartitionFacts
 from collector.storage import DAY_US, KINDS, RAW_BLOCK
 
 DIFFERENCE_US_MAX: Final = 3_600_000_000
-"""Difference between the clocks of recorder and database from which on nothing is dropped."""
+"""Largest difference between the clocks of recorder and database at which partitions are still dropped."""
 DAY_MS: Final = DAY_US // 1000
 
 
@@ -40,11 +40,17 @@ class Retention:
 
 
 class Hold(Enum):
-    """Why retention drops nothing though something is old enough. The value says it in words."""
+    """Why retention drops nothing of what the database's clock calls old. The value says it in words."""
 
     CLOCKS_DIFFER = "the clocks of recorder and database differ"
-    NO_EXCHANGE_TIME = "no stored delta has a time of the exchange that would confirm how old the days are"
-    EXCHANGE_TIME = "by other times that are stored, some days are newer than the clocks say"
+    NO_EXCHANGE_TIME = (
+        "no stored delta has an exchange time, so the age of a day can't be confirmed: retention resumes when"
+        " deltas are recorded"
+    )
+    EXCHANGE_TIME = (
+        "stored exchange times are too new for the days that are due: check the clocks of recorder and"
+        " database, and whether deltas are being recorded"
+    )
 
 
 def clocks_differ(clock_us: int, database_us: int) -> bool:
@@ -56,10 +62,10 @@ def decide(
     facts: PartitionFacts, kept_days: Mapping[str, int], clock_us: int
 ) -> tuple[list[Drop], Hold | None]:
     """
-    The partitions that may go, oldest first, and why there is none.
+    The partitions that may be dropped, oldest first, and the reason if there is none.
 
-    `facts.partitions` are those that are old enough by the database's clock. Left are the ones that ended at
-    least the days to keep before the newest exchange time. `clock_us` is the recorder's clock.
+    `facts.partitions` are those that are old enough by the database's clock. Returned are the ones of them
+    that ended at least the days to keep before the newest exchange time. `clock_us` is the recorder's clock.
     """
     if clocks_differ(clock_us, facts.database_us):
         return [], Hold.CLOCKS_DIFFER

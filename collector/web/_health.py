@@ -7,7 +7,7 @@ means that something which should be recorded is not; `degraded` that it is, wit
     component    ok                                degraded                      failed
     feeds        connected; starting up; briefly   -                             refused; not connected for
                  reconnecting                                                    long; waiting for the store
-    store        available; starting up            away, memory still takes      never available
+    store        available; starting up            away, memory still takes      refuses what is written
                                                    frames
     partitions   present, or not looked at yet     missing                       -
     event_loop   ticks in time                     ticks late                    -
@@ -300,7 +300,7 @@ def _assess_partitions(state: RecorderState) -> Component:
     if store.clock_ahead_us:
         return Component("partitions", "degraded", _clock_difference(store.clock_ahead_us))
     if store.retention_hold:
-        return Component("partitions", "degraded", f"retention drops nothing: {store.retention_hold}")
+        return Component("partitions", "degraded", f"retention is held up: {store.retention_hold}")
     if store.partitions_until is None:
         return Component("partitions", "ok", "not looked at yet")
     return Component("partitions", "ok", f"present until {store.partitions_until}")
@@ -310,7 +310,7 @@ def _clock_difference(ahead_us: int) -> str:
     side = "ahead of" if ahead_us > 0 else "behind"
     return (
         f"the recorder's clock is {abs(ahead_us) / 3.6e9:.1f} hours {side} the database's: retention drops"
-        " nothing until the wrong one is set"
+        " nothing until the wrong clock is corrected"
     )
 
 

@@ -4,14 +4,14 @@
 -- Prices are integers in 1/10,000 dollar (price_e4), sizes in 1/100 contract (size_e2). Exchange time is in
 -- milliseconds (timestamp_ms), receive time in microseconds (received_us), both since 1970 UTC.
 --
--- Rows are small because storage cost is what ends recorders: the tables *_rows name a market by a number and
+-- Rows are small because storage is the main cost of a recorder: the tables *_rows name a market by a number and
 -- leave out what can be derived; the views with the full names put both back.
 
--- Everything below goes into the first schema on the search path, and functions keep it as theirs.
+-- Everything below is made in the first schema of the search path; each function has that schema as its search path.
 SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false);
 
--- The versions of this definition that the database has had, the newest of which it has. A program that knows no newer
--- version than `oldest_program` may not use it any more.
+-- One row for each version of this definition that the database has had; the highest is its current one. A program may
+-- use the database if it knows version `oldest_program` or a newer one.
 CREATE TABLE rl_schema_versions (
     version         integer PRIMARY KEY,
     oldest_program  integer NOT NULL CHECK (oldest_program <= version),
@@ -39,7 +39,7 @@ CREATE TABLE rl_markets (
 
 CREATE TABLE rl_orderbook_sessions (
     session_id      integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    session_key     uuid NOT NULL UNIQUE,       -- made by the recorder, so that opening twice is opening once
+    session_key     uuid NOT NULL UNIQUE,       -- made by the recorder, so that a repeated insert is recognised
     recorder_key    bigint NOT NULL,            -- advisory lock that the recording process holds while it lives
     market_tickers  text[] NOT NULL,            -- all that it has recorded
     ws_url          text NOT NULL,
@@ -157,8 +157,8 @@ CREATE TABLE rl_orderbook_gaps (
     session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
     sid             integer NOT NULL,
     expected        bigint NOT NULL,            -- the number that should have come
-    received        bigint,                     -- the one that came instead; null: the subscription ended; as
-                                                -- expected: no number is missing, but the content is not to be trusted
+    received        bigint,                     -- the one received instead; null: the subscription ended; equal to
+                                                -- expected: no number is missing, but the content can't be trusted
     detected_us     bigint NOT NULL,
     frame_number    bigint NOT NULL,
     cause           text NOT NULL,
@@ -215,7 +215,7 @@ CREATE TABLE rl_orderbook_audits (
     first_difference text
 );
 
--- ---------------------------------------------------------------- the truth, and the proof that it is in
+-- ---------------------------------------------------------------- raw frames, and the ledger of committed batches
 
 CREATE TABLE rl_raw_blocks (
     first_received_us bigint NOT NULL,
@@ -457,7 +457,7 @@ SELECT session_id, market_ticker, from_us, until_us, is_exact, cause
   FROM rl_spans(ARRAY(SELECT session_id FROM rl_orderbook_sessions));
 
 -- The intervals in which a market's book is exact or unknown, and why. After a session's end it is unknown until
--- the next session of the market begins, unless nothing happened by a proof; without an end where there is none. An
+-- the next session of the market begins, unless nothing happened by a proof; until_us is null if there is none. An
 -- active session is listed up to its last message.
 CREATE VIEW rl_market_coverage WITH (security_invoker = true) AS
 WITH spans AS (
@@ -509,7 +509,8 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
      WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND c.relkind = 'S'
 $$;
 
--- Takes the rights on a relation from all others, and returns whether anything was changed.
+-- Revokes all rights on a relation from other roles, enables row-level security, and grants rl_reader SELECT with a
+-- policy. Returns whether anything was changed.
 CREATE FUNCTION rl_protect_relation(relation regclass) RETURNS boolean
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
@@ -550,8 +551,8 @@ BEGIN
     RETURN is_changed;
 END $$;
 
--- The same of all relations and functions of this definition, and of rights that later tables would get by default.
--- Tells how many things were changed: none where all is as it should be.
+-- Does the same for all relations and functions of this definition, and revokes default privileges on later tables.
+-- Returns the number of changes, 0 if none was needed.
 CREATE FUNCTION rl_protect() RETURNS integer
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
@@ -605,7 +606,7 @@ END $$;
 
 -- ---------------------------------------------------------------- partitions, one for each day of receive time
 
--- Makes what is missing of the given days (UTC) and tells how many partitions that were.
+-- Makes the missing partitions of the given days (UTC). Returns their number.
 CREATE FUNCTION rl_ensure_partitions(first_day date, last_day date) RETURNS integer
 LANGUAGE plpgsql SET search_path FROM CURRENT SET lock_timeout = '5s' AS $$
 DECLARE
@@ -643,7 +644,8 @@ END $$;
 
 
 -- A time of the exchange that the stored deltas have reached: that of the newest ones, as far as the end of a table
--- shows it. Null where no delta has a time. A time that is an hour later than its receive time is no time.
+-- shows it. Null where no delta has a time. An exchange time more than an hour after the receive time is
+-- ignored.
 CREATE FUNCTION rl_newest_exchange_ms() RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET lock_timeout = '500ms' AS $$
 DECLARE

@@ -69,7 +69,9 @@ def test_nothing_is_changed_by_a_second_time(database_url: str) -> None:
     first = invoke(database_url, "schema")
     before = described(database_url)
     second = invoke(database_url, "schema")
-    assert first.output == second.output == "The schema is in place: version 1, in schema public.\n"
+    assert (
+        first.output == second.output == "The tables are at schema version 1, in PostgreSQL schema public.\n"
+    )
     assert described(database_url) == before
 
 
@@ -83,7 +85,7 @@ def test_database_of_a_newer_program(database_url: str, oldest_program: int) -> 
         )
     result = invoke(database_url, "schema")
     if oldest_program == 1:
-        assert result.output == "The schema is in place: version 900, in schema public.\n"
+        assert result.output == "The tables are at schema version 900, in PostgreSQL schema public.\n"
     else:
         assert result.exit_code == 2
         assert "has version 900 of the schema, for programs that know version 900" in result.output

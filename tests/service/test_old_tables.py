@@ -131,7 +131,8 @@ async def test_recording_beside_them(old_url: str) -> None:
     refused = await _invoke(old_url, "schema")
     assert refused.exit_code == 2
     (line,) = refused.output.splitlines()
-    assert "tables of another program: rl_models, rl_orderbook_deltas" in line
+    assert "tables of another program" in line
+    assert "rl_models, rl_orderbook_deltas" in line
     assert "collector schema --move-old-tables" in line
     async with open_simulator(SIMULATION) as simulator:
         with pytest.RaisesGroup(
@@ -185,7 +186,7 @@ def test_nothing_is_moved_while_somebody_writes(old_url: str, holds_a_lock: bool
         if thread.ident:
             thread.join()
     assert moved.exit_code == 1
-    assert "somebody writes into these tables" in moved.output
+    assert "into these tables" in moved.output
     assert "old-recorder" in moved.output
     assert query(old_url, "SELECT to_regclass('rl_predecessor.rl_models')") == [(None,)]
 

@@ -248,12 +248,12 @@ def test_verify_command(tmp_path: Path, database_url: str) -> None:
 
 
 def test_schema_command(database_url: str) -> None:
-    """It says that the schema is in place, as often as it is asked."""
+    """It says which version the tables have, as often as it is asked."""
     for _ in range(2):
         with program("schema", environ={"DATABASE_URL": database_url}) as schema:
             assert schema.process.wait(30) == 0
             schema._reader.join(5)
-            assert schema.lines == ["The schema is in place: version 1, in schema public.\n"]
+            assert schema.lines == ["The tables are at schema version 1, in PostgreSQL schema public.\n"]
     assert query(database_url, "SELECT count(*) FROM rl_orderbook_deltas") == [(0,)]
 
 
