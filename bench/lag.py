@@ -50,9 +50,9 @@ from collector.rawblocks import decode_block
 BLOCKS = """
     SELECT session_id, r.first_frame, r.payload,
            (extract(epoch FROM pg_xact_commit_timestamp(l.xmin)) * 1e6)::bigint, x.content
-      FROM rl_raw_blocks r JOIN rl_write_ledger l USING (session_id, first_frame, last_frame)
+      FROM rl_raw_blocks r JOIN rl_write_ledger l USING (session_id, batch_number)
       LEFT JOIN rl_raw_lexicons x USING (session_id, lexicon_number)
-     ORDER BY session_id, first_frame"""
+     ORDER BY session_id, batch_number"""
 UNDERWAY = """
     SELECT ((received_us - timestamp_ms * 1000) / 1000.0)::float8 FROM rl_delta_rows
      WHERE timestamp_ms IS NOT NULL"""

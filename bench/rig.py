@@ -2,9 +2,9 @@
 What the measurements share: a PostgreSQL of their own, the programs as processes, and the accounts of three
 witnesses. The simulator's file tells what was sent, the database what is in it, the kernel what it cost.
 
-The database has PostgreSQL's own settings but for one: `track_commit_timestamp`. The ledger's `committed_at`
-is the beginning of its transaction (that is what `now()` means), so the time at which a batch was safe has to
-come from the server. It writes ten bytes more for each transaction.
+The database has PostgreSQL's own settings but for one: `track_commit_timestamp`. The ledger has only the time
+at which a batch was formed, so the time at which it was safe has to come from the server. It writes ten bytes
+more for each transaction.
 """
 
 import os

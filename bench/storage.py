@@ -233,7 +233,7 @@ async def write_paced(frames: Sequence[ReceivedFrame], folder: Path) -> tuple[Si
         async with open_connection(database.url) as connection:
             await apply_schema(connection)
             opening = SessionOpening(
-                uuid.uuid4(), 1, (), "ws://127.0.0.1", "demo", "bench", 1, False, frames[0].received_us
+                uuid.uuid4(), 1, (), "ws://127.0.0.1", "demo", "bench", 1, 1, False, frames[0].received_us
             )
             session = await open_session(connection, opening)
             market_ids: dict[str, int] = {}
@@ -256,7 +256,7 @@ def cut_batches(frames: Sequence[ReceivedFrame]) -> Iterator[Batch]:
     for number, first in enumerate(range(0, len(frames), BATCH_ROWS), 1):
         folded = tracker.process(frames[first : first + BATCH_ROWS])
         next_frame = first + len(folded.frames) + 1
-        yield Batch(number, folded.frames, folded.facts, folded.counts, next_frame)
+        yield Batch(number, folded.frames, folded.facts, folded.counts, next_frame, 0)
 
 
 def read_sizes(database: Database) -> Sizes:

@@ -67,10 +67,10 @@ _MARKETS: Final = (
 )
 _SESSIONS: Final = (
     "INSERT INTO rl_orderbook_sessions (session_key, recorder_key, market_tickers, ws_url, environment,"
-    " code_version, sample_rate, use_yes_price, started_us, ended_us, status, end_reason, frames, deltas,"
-    " gaps, batches,"
+    " code_version, decoder_version, sample_rate, use_yes_price, started_us, ended_us, status, end_reason,"
+    " frames, deltas, gaps, batches,"
     " last_message_us, last_frame) SELECT gen_random_uuid(), 1, ARRAY(SELECT market_ticker FROM rl_markets),"
-    " 'wss://api.elections.kalshi.com/trade-api/ws/v2', 'prod', '1.0.0', 1, false,"
+    " 'wss://api.elections.kalshi.com/trade-api/ws/v2', 'prod', '1.0.0', 1, 1, false,"
     " %(from_us)s + n * %(length_us)s,"
     " %(from_us)s + (n + 1) * %(length_us)s - 1, 'error', 'the connection was lost', %(batches)s * 100,"
     " %(batches)s * 100, %(gaps)s, %(batches)s, %(from_us)s + (n + 1) * %(length_us)s - 2, %(batches)s * 100"
@@ -83,13 +83,13 @@ _DETAILS: Final = (
     " last_received_us, deltas, snapshots, trades, controls, stales, rejects, delta_rows, snapshot_rows,"
     " trade_rows, gap_rows, book_state_rows, proven_empty_rows, tracker_state_rows, connection_event_rows,"
     " reject_rows,"
-    " audit_rows, event_rows, checksum, chain) SELECT s.session_id, n, n * 100 - 99, n * 100,"
+    " audit_rows, event_rows, written_us, block_hash, hash) SELECT s.session_id, n, n * 100 - 99, n * 100,"
     f" {_AT.format(at='(n - 1) / %(batches)s::numeric')}, {_AT.format(at='n / %(batches)s::numeric')},"
     " 100, 0, 0, 0, 0, 0, 100, 0, 0, CASE n WHEN 1 THEN %(gaps)s ELSE 0 END,"
     " CASE n WHEN 1 THEN %(states)s ELSE 0 END, CASE n WHEN 1 THEN %(markets)s ELSE 0 END, 0,"
     " CASE n WHEN 1 THEN 1 ELSE 0 END, CASE n WHEN 1 THEN %(rejects)s ELSE 0 END,"
     " CASE n WHEN 1 THEN %(audits)s ELSE 0 END, CASE n WHEN 1 THEN %(events)s ELSE 0 END,"
-    " substring(sha256(int8send(n)) FROM 1 FOR 8), sha256(int8send(n + s.session_id))"
+    f" {_AT.format(at='n / %(batches)s::numeric')}, sha256(int8send(n)), sha256(int8send(n + s.session_id))"
     " FROM generate_series(1, %(batches)s) n, rl_orderbook_sessions s WHERE s.session_id = ANY (%(ids)s)",
     "INSERT INTO rl_orderbook_gaps SELECT s.session_id, 1, n, n + 3,"
     f" {_AT.format(at='n / %(gaps)s::numeric')}, n, 'sequence', NULL, 'orderbook_delta'"
@@ -115,10 +115,19 @@ _DETAILS: Final = (
     " FROM generate_series(1, %(events)s) n, rl_orderbook_sessions s WHERE s.session_id = ANY (%(ids)s)",
     "INSERT INTO rl_raw_lexicons SELECT id, 1, convert_to(repeat(id::text, 2000), 'UTF8')"
     " FROM unnest(%(ids)s::integer[]) AS id",
-    "INSERT INTO rl_partition_drops (table_name, day, dropped_at, code_version, kept_days,"
-    " exchange_before_ms) SELECT name, date '1970-01-01' + %(day)s::integer, now() - interval '2 days',"
-    " '1.0.0', 30, 0"
-    " FROM unnest(%(partitioned)s::text[]) AS name",
+    "SELECT rl_append('opening', s.session_key, NULL, json_build_object('key', s.session_key,"
+    " 'recorder_key', s.recorder_key, 'market_tickers', s.market_tickers, 'ws_url', s.ws_url,"
+    " 'environment', s.environment, 'code_version', s.code_version, 'decoder_version', s.decoder_version,"
+    " 'sample_rate', s.sample_rate, 'use_yes_price', s.use_yes_price, 'started_us', s.started_us,"
+    " 'last_exact', json_build_array())::text) FROM rl_orderbook_sessions s"
+    " WHERE s.session_id = ANY (%(ids)s)",
+    "SELECT rl_append('ending', s.session_key, (SELECT hash FROM rl_write_ledger l"
+    " WHERE l.session_id = s.session_id ORDER BY batch_number DESC LIMIT 1), json_build_object('ended_us',"
+    " s.ended_us, 'status', s.status, 'reason', s.end_reason, 'close_code', s.close_code, 'last_frame',"
+    " s.last_frame)::text) FROM rl_orderbook_sessions s WHERE s.session_id = ANY (%(ids)s)",
+    "SELECT rl_append('drop', NULL, NULL, json_build_object('table_name', name, 'day',"
+    " date '1970-01-01' + %(day)s::integer, 'dropped_by', current_user, 'code_version', '1.0.0',"
+    " 'kept_days', 30, 'exchange_before_ms', 0)::text) FROM unnest(%(partitioned)s::text[]) AS name",
 )
 _SIZES: Final = (
     "SELECT relname, pg_total_relation_size(oid) FROM pg_class WHERE relkind = 'r' AND NOT relispartition"

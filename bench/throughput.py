@@ -39,7 +39,7 @@ TIMES = """
            (extract(epoch FROM max(pg_xact_commit_timestamp(xmin))) * 1e6)::bigint
       FROM rl_write_ledger"""
 WRITES = """
-    SELECT (extract(epoch FROM pg_xact_commit_timestamp(xmin) - committed_at) * 1000)::float8
+    SELECT (extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000 - written_us / 1000.0)::float8
       FROM rl_write_ledger"""
 
 

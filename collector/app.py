@@ -37,7 +37,6 @@ from collector.markets import (
     run_discovery,
     run_exchange_records,
     run_market_records,
-    run_record_store,
 )
 from collector.observe import RecorderState, StorePhase, get_logger
 from collector.postgres import EMBEDDED_PREFIX, ConnectStore, open_connection, open_database
@@ -51,7 +50,6 @@ DRAIN_S_MAX: Final = 15.0
 """From the signal until what is left is given up to the writers' last flush; see railway.toml."""
 FLUSH_S_MAX: Final = 10.0
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-RECORDS_WAITING_MAX: Final = 100
 """Looks of the discovery whose records wait for the database."""
 
 _log = get_logger("service")
@@ -108,7 +106,7 @@ async def run_service(
             async with trio.open_nursery() as sources:
                 sources.start_soon(limit_drain, stopping, sources.cancel_scope, name="drain")
                 sources.start_soon(run_ticks, state, hub, name="ticks")
-                changes = _start_market_tasks(sources, settings, context, connect_store)
+                changes = _start_market_tasks(sources, settings, context)
                 sources.start_soon(
                     run_recovery, leftovers, context.open_store, context.store_ready, rng, name="recovery"
                 )
@@ -142,18 +140,24 @@ async def _start_web(
 
 
 def _start_market_tasks(
-    sources: trio.Nursery, settings: Settings, context: SessionContext, connect_store: ConnectStore
+    sources: trio.Nursery, settings: Settings, context: SessionContext
 ) -> trio.MemoryReceiveChannel[Tickers] | None:
     """What goes on about markets beside their books; gives the changes of what to record, if any come."""
     used = context.records
-    sources.start_soon(_keep_records, settings, context, connect_store, name="records")
+    sources.start_soon(
+        run_market_records,
+        settings.api_url,
+        # At the start no connection has its markets yet.
+        lambda: context.state.followed_tickers or settings.market_tickers,
+        used.use_markets,
+        name="records",
+    )
     sources.start_soon(
         run_exchange_records, settings.api_url, used.use_schedule, used.use_status, name="exchange"
     )
     if settings.market_mode == "config":
         return None
     changes_out, changes_in = trio.open_memory_channel[Tickers](1)
-    records_out, records_in = trio.open_memory_channel[dict[str, bytes]](RECORDS_WAITING_MAX)
     context.state.discovery.is_on = True
     discovery = Discovery(
         api_url=settings.api_url,
@@ -163,31 +167,10 @@ def _start_market_tasks(
         clock=context.clock,
         stopping=context.stopping,
         changes=changes_out,
-        records=records_out,
+        use_records=used.use_markets,
     )
     sources.start_soon(run_discovery, discovery, name="discovery")
-    sources.start_soon(_store_found_records, context, records_in, connect_store, name="found records")
     return changes_in
-
-
-async def _store_found_records(
-    context: SessionContext,
-    records: trio.MemoryReceiveChannel[dict[str, bytes]],
-    connect_store: ConnectStore,
-) -> None:
-    await context.store_ready.wait()
-    await run_record_store(records, context.records.use_markets, connect_store, context.clock)
-
-
-async def _keep_records(settings: Settings, context: SessionContext, connect_store: ConnectStore) -> None:
-    await context.store_ready.wait()
-    await run_market_records(
-        settings.api_url,
-        lambda: context.state.followed_tickers,
-        context.records.use_markets,
-        connect_store,
-        context.clock,
-    )
 
 
 async def run_until_signal(run: Callable[[trio.Event], Awaitable[bool]]) -> bool:
@@ -245,7 +228,7 @@ def _log_final_status(settings: Settings, state: RecorderState) -> None:
             folder=str(settings.spool_dir.absolute()),
         )  # fmt: skip
     elif frames or state.store.phase is StorePhase.AVAILABLE:
-        _log.info("stopped: all is in the database", frames=frames)
+        _log.info("stopped: all is in the database", frames=frames, chain_head=state.store.chain_head)
     else:
         _log.info("stopped: nothing was received")
 

@@ -28,6 +28,7 @@ OPENING = SessionOpening(
     ws_url="ws://127.0.0.1/",
     environment="demo",
     code_version="1",
+    decoder_version=1,
     sample_rate=1,
     use_yes_price=False,
     started_us=RECEIVED_US,
@@ -248,8 +249,9 @@ class _TwinLink(SessionLink):
             raise StoreRejected(f"batch {batch.number} is refused")
 
     @override
-    async def end(self, ending: SessionEnding) -> None:
+    async def end(self, ending: SessionEnding) -> str:
         await self._call(lambda: self.store.database.end(self.store.opening.key, ending))
+        return "00"
 
     async def _call(self, work: Callable[[], T]) -> T:
         """One statement: it takes its time, and may be cut off before or after it has worked."""

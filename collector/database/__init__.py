@@ -7,6 +7,7 @@ Starts no task. Reads no clock.
 - `_old_tables`: tables of an earlier program that have our names.
 - `_preflight`: whether a database is one to record into. `_identity`: which database it is.
 - `_sessions`, `_markets`: their rows. `_batches`, `_ledger`, `_copy`: a batch in one transaction.
+- `_chain`: what can't be undone, linked by hashes.
 - `_session_store`: a session's batches, over one connection after another.
 - `_transactions`: transactions and pages. `_recorded`, `_book_rows`, `_coverage`,
   `_session_summary`: reading.
@@ -25,8 +26,9 @@ from collector.database._book_rows import (
     is_proven_empty,
     open_book_rows,
 )
+from collector.database._chain import append_entry, chain_pages, fetch_chain_head, fetch_newest_entry
 from collector.database._coverage import CoverageRows, CoverageSpan, fetch_coverage
-from collector.database._markets import store_market_record
+from collector.database._ledger import LEDGER_NUMBERS, ledger_numbers
 from collector.database._old_tables import (
     OldTables,
     OpenConnection,
@@ -68,12 +70,21 @@ from collector.database._replacement import KindDifference, Replacement
 from collector.database._schema import apply_schema, protect, require_known_version
 from collector.database._session_store import PostgresSession
 from collector.database._session_summary import fetch_session_summaries
-from collector.database._sessions import close_orphans, take_recorder_lock
+from collector.database._sessions import (
+    HOLDS_LOCK,
+    SilentSession,
+    fetch_silent_sessions,
+    presume_ended,
+    set_decoder_version,
+    take_recorder_lock,
+)
 from collector.database._strays import fetch_strays
 from collector.database._transactions import Pages, read_only
 
 __all__ = [
     "ADVICE",
+    "HOLDS_LOCK",
+    "LEDGER_NUMBERS",
     "OLD_SCHEMA",
     "CoverageRows",
     "CoverageSpan",
@@ -87,11 +98,14 @@ __all__ = [
     "PostgresSession",
     "Replacement",
     "Risk",
+    "SilentSession",
+    "append_entry",
     "apply_schema",
-    "close_orphans",
+    "chain_pages",
     "drop_partition",
     "ensure_partitions",
     "fetch_batch_rows",
+    "fetch_chain_head",
     "fetch_changes",
     "fetch_coverage",
     "fetch_database_facts",
@@ -101,6 +115,7 @@ __all__ = [
     "fetch_first_start",
     "fetch_market_names",
     "fetch_missing_partitions",
+    "fetch_newest_entry",
     "fetch_newest_message",
     "fetch_newest_snapshot",
     "fetch_old_partitions",
@@ -108,6 +123,7 @@ __all__ = [
     "fetch_recording_sessions",
     "fetch_session_rows",
     "fetch_session_summaries",
+    "fetch_silent_sessions",
     "fetch_strays",
     "fetch_tracker_state",
     "fetch_unknown_cause",
@@ -118,13 +134,15 @@ __all__ = [
     "holds_session_locks",
     "inspect_old_tables",
     "is_proven_empty",
+    "ledger_numbers",
     "move_old_tables",
     "open_book_rows",
     "open_row_pages",
+    "presume_ended",
     "protect",
     "read_only",
     "require_known_version",
-    "store_market_record",
+    "set_decoder_version",
     "summarise_day",
     "take_recorder_lock",
     "undo_commands",

@@ -8,10 +8,11 @@ the insert wait for its outcome, so the ledger's answer is right at any moment.
 
 from collector.database._copy import copy_rows
 from collector.database._ledger import Needed, StoredSession, enter_ledger
+from collector.database._markets import store_noted_records
 from collector.database._sessions import add_joined_markets, count_batch
 from collector.database._transactions import in_transaction
 from collector.postgres import TrioConnection, translate_errors
-from collector.rawblocks import Lexicon, checksum_of, encode_block
+from collector.rawblocks import Lexicon, encode_block, hash_block
 from collector.storage import GAP, RAW_BLOCK, Batch, MarketIds, numbered_markets
 
 
@@ -47,18 +48,18 @@ async def write_batch(
     """
     session_id = session.session_id
     has_block = bool(batch.frames or batch.notes)
-    block = encode_block(batch.first_frame, batch.frames, batch.notes, lexicon) if has_block else None
+    block = (
+        encode_block(batch.first_frame, batch.frames, batch.notes, lexicon, batch_number=batch.number)
+        if has_block
+        else None
+    )
     rows = batch.rows
-    row_counts = tuple(len(facts) for facts in rows.values())
-    checksum = checksum_of(b"") if block is None else block.checksum
-    chain = session.next_chain(batch, checksum)
+    row = session.next_row(batch, b"" if block is None else hash_block(block.payload, lexicon.content))
     with translate_errors():
         async with connection.transaction(force_rollback=is_trial):
             named = {ticker: market_ids[ticker] for ticker in sorted(numbered_markets(rows))}
             needed = Needed(named, lexicon.number if is_lexicon_stored else 0)
-            if not await enter_ledger(
-                connection, session, batch, row_counts, checksum, chain=chain, needed=needed
-            ):
+            if not await enter_ledger(connection, session, batch, row, needed):
                 return False
             for kind, facts in rows.items():
                 await copy_rows(connection, kind, facts, session_id=session_id, market_ids=market_ids)
@@ -66,10 +67,11 @@ async def write_batch(
                 if lexicon.number and not is_lexicon_stored:
                     await _insert_lexicon(connection, session_id, lexicon)
                 await copy_rows(connection, RAW_BLOCK, [block], session_id=session_id, market_ids={})
+            await store_noted_records(connection, batch.notes)
             await add_joined_markets(connection, session_id, batch.facts)
             await count_batch(connection, session_id, batch, len(rows[GAP]))
     if not is_trial:
-        session.advance(batch, chain)
+        session.advance(batch, row)
     return True
 
 

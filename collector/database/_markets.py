@@ -1,9 +1,11 @@
 """Markets: their numbers, and their REST records."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from collector.database._transactions import in_transaction
+from collector.facts import StreamNote
 from collector.postgres import TrioConnection
+from collector.storage import newest_records
 
 
 async def fetch_market_ids(connection: TrioConnection, tickers: Sequence[str]) -> dict[str, int]:
@@ -19,12 +21,22 @@ async def fetch_market_ids(connection: TrioConnection, tickers: Sequence[str]) -
         return dict(await cursor.fetchall())
 
 
-async def store_market_record(connection: TrioConnection, ticker: str, record: str, fetched_us: int) -> None:
-    """Replace the REST record of a market, JSON text. Raises StoreRejected where PostgreSQL can't hold it."""
-    async with in_transaction(connection):
-        await connection.execute(
-            "INSERT INTO rl_markets (market_ticker, record, fetched_us) VALUES (%s, %s::jsonb, %s)"
-            " ON CONFLICT (market_ticker) DO UPDATE"
-            " SET record = EXCLUDED.record, fetched_us = EXCLUDED.fetched_us",
-            (ticker, record, fetched_us),
-        )
+async def store_noted_records(connection: TrioConnection, notes: Iterable[StreamNote]) -> None:
+    """Put the records of markets among the notes of a batch beside their markets, if they are the newest."""
+    newest = newest_records(notes)
+    if not newest:
+        return
+    # In one order, so that two recorders that store records of the same markets wait for each other in turn.
+    records = [newest[ticker] for ticker in sorted(newest)]
+    await connection.execute(
+        "INSERT INTO rl_markets AS m (market_ticker, record, noted_us)"
+        " SELECT n.ticker, n.record::json, n.noted_us"
+        " FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS n (ticker, record, noted_us)"
+        " ON CONFLICT (market_ticker) DO UPDATE SET record = EXCLUDED.record, noted_us = EXCLUDED.noted_us"
+        " WHERE m.noted_us IS NULL OR m.noted_us <= EXCLUDED.noted_us",
+        (
+            [record.ticker for record in records],
+            [record.record for record in records],
+            [record.noted_us for record in records],
+        ),
+    )

@@ -135,10 +135,10 @@ async def summarise_day(connection: TrioConnection, code_version: str) -> tuple[
     """
     async with in_transaction(connection):
         cursor = await connection.execute(
-            f"SELECT d.day - {_EPOCH}, rl_summarise_day(d.day, %s) FROM (SELECT day FROM rl_partition_drops"
-            " GROUP BY day HAVING count(DISTINCT table_name) FILTER (WHERE table_name = ANY (%s)) = %s"
-            " AND count(*) FILTER (WHERE table_name = 'rl_write_ledger') = 0 ORDER BY day LIMIT 1) d"
-            "".encode(),
+            f"SELECT d.day - {_EPOCH}, rl_summarise_day(d.day, %s) FROM (SELECT day FROM rl_partition_drops p"
+            " WHERE NOT EXISTS (SELECT FROM rl_day_summaries s WHERE s.day = p.day) GROUP BY day"
+            " HAVING count(DISTINCT table_name) FILTER (WHERE table_name = ANY (%s)) = %s"
+            " ORDER BY day LIMIT 1) d".encode(),
             (code_version, _TABLES, len(_TABLES)),
         )
         return await cursor.fetchone()

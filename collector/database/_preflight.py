@@ -37,13 +37,16 @@ _MARKS: Final[Mapping[str, frozenset[str]]] = {
     "rl_write_ledger": frozenset({"batch_number", "first_frame"}),
     "rl_raw_lexicons": frozenset({"lexicon_number"}),
     **{kind.table: frozenset({"session_id"}) for kind in (*KINDS, RAW_BLOCK)},
-    "rl_partition_drops": frozenset({"kept_days"}),
+    "rl_chain": frozenset({"entry_number"}),
     "rl_models": frozenset({"model_id"}),
     "rl_trading_episodes": frozenset({"from_us"}),
     "rl_trading_actions": frozenset({"price_e4"}),
 }
 """Our tables, with columns that those of another program do not have."""
 _VIEW_MARKS: Final[Mapping[str, frozenset[str]]] = {
+    "rl_partition_drops": frozenset({"kept_days"}),
+    "rl_day_summaries": frozenset({"summarised_at"}),
+    "rl_proofs": frozenset({"decoder_version"}),
     "rl_orderbook_deltas": frozenset({"received_us"}),
     "rl_orderbook_snapshots": frozenset({"received_us"}),
     "rl_orderbook_trades": frozenset({"received_us"}),
@@ -54,11 +57,11 @@ _VIEW_MARKS: Final[Mapping[str, frozenset[str]]] = {
 }
 """Our views, with columns in the same way."""
 _WRITTEN: Final = (
-    *("rl_database", "rl_markets", "rl_orderbook_sessions", "rl_write_ledger", "rl_raw_lexicons"),
+    *("rl_database", "rl_chain", "rl_markets", "rl_orderbook_sessions", "rl_write_ledger", "rl_raw_lexicons"),
     *(kind.table for kind in (*KINDS, RAW_BLOCK)),
 )
 """Tables that a batch is written into."""
-_UPDATED: Final = ("rl_markets", "rl_orderbook_sessions")
+_UPDATED: Final = ("rl_database", "rl_markets", "rl_orderbook_sessions")
 
 _DATABASE: Final = (
     "SELECT current_user, current_setting('server_encoding'), current_setting('fsync'), pg_is_in_recovery(),"
@@ -81,7 +84,7 @@ _FUNCTIONS: Final = (
     "   WHERE c.relnamespace = n.oid AND c.relname = 'rl_database') AS is_ours,"
     "  'search_path=' || quote_ident(n.nspname) || ', pg_temp' = ANY (f.proconfig) AS is_here"
     "  FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace WHERE n.nspname = %s"
-    "  AND f.proname = ANY (ARRAY['rl_spans', 'rl_proofs_between', 'rl_own_relations',"
+    "  AND f.proname = ANY (ARRAY['rl_append', 'rl_spans', 'rl_proofs_between', 'rl_own_relations',"
     "   'rl_protect_relation', 'rl_protect', 'rl_ensure_partitions', 'rl_newest_exchange_ms',"
     "   'rl_may_be_later', 'rl_drop_partition', 'rl_summarise_day']))"
     # Overloads that another role owns are ignored if we own a function of that name.

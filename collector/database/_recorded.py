@@ -17,12 +17,10 @@ from collector.storage import ColumnType, RowKind
 PAGE_BATCHES: Final = 200
 
 _BATCHES: Final = (
-    "SELECT l.*, r.payload, r.checksum AS block_checksum, x.content"
+    "SELECT l.*, r.payload, r.first_frame AS block_first_frame, r.last_frame AS block_last_frame,"
+    " r.first_received_us AS block_first_us, r.last_received_us AS block_last_us, r.format, x.content"
     " FROM rl_write_ledger l"
-    " LEFT JOIN rl_raw_blocks r ON r.session_id = l.session_id AND r.first_frame = l.first_frame"
-    "  AND r.last_frame = l.last_frame"
-    # Several batches without frames may have the same place.
-    "  AND (r.last_frame >= r.first_frame OR r.checksum = l.checksum)"
+    " LEFT JOIN rl_raw_blocks r ON r.session_id = l.session_id AND r.batch_number = l.batch_number"
     " LEFT JOIN rl_raw_lexicons x ON x.session_id = r.session_id AND x.lexicon_number = r.lexicon_number"
     " WHERE l.session_id = %s AND l.batch_number > %s AND l.last_frame >= %s ORDER BY l.batch_number LIMIT %s"
 )

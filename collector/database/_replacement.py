@@ -5,7 +5,6 @@ old rows.
 All of it happens in the caller's transaction. The temporary tables are named `new_` and the kind.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 from attrs import define, field, frozen
@@ -15,7 +14,7 @@ from collector.database._ledger import LEDGER_COUNTS, counts_of
 from collector.database._markets import fetch_market_ids
 from collector.database._partitions import ensure_partitions
 from collector.database._sessions import add_joined_markets
-from collector.facts import FRAME_COUNTS, FrameCounts
+from collector.facts import FRAME_COUNTS
 from collector.postgres import TrioConnection
 from collector.storage import GAP, KINDS, Batch, RowKind, numbered_markets
 
@@ -52,11 +51,12 @@ class Replacement:
             await self._execute(f"CREATE TEMP TABLE new_{kind.name} (LIKE {kind.table}) ON COMMIT DROP")
         columns = ", ".join(f"{name} integer NOT NULL" for name in LEDGER_COUNTS)
         await self._execute(
-            f"CREATE TEMP TABLE new_ledger (batch_number integer PRIMARY KEY, {columns}) ON COMMIT DROP"
+            f"CREATE TEMP TABLE new_ledger (batch_number integer PRIMARY KEY, {columns}, hash bytea NOT NULL)"
+            " ON COMMIT DROP"
         )
 
-    async def add(self, batch: Batch) -> None:
-        """Put the rows of one batch into the temporary tables, and its counts."""
+    async def add(self, batch: Batch, ledger_hash: bytes) -> None:
+        """Put the rows of one batch into the temporary tables, its counts, and its ledger row's hash."""
         unknown = numbered_markets(batch.rows) - self._market_ids.keys()
         if unknown:
             self._market_ids.update(await fetch_market_ids(self.connection, sorted(unknown)))
@@ -71,7 +71,10 @@ class Replacement:
                 table=f"pg_temp.new_{kind.name}",
             )
         await add_joined_markets(self.connection, self.session_id, batch.facts)
-        await self._add_counts(batch.number, batch.counts, [len(facts) for facts in batch.rows.values()])
+        values = (batch.number, *counts_of(batch.counts, batch.row_counts), ledger_hash)
+        await self._execute(
+            f"INSERT INTO pg_temp.new_ledger VALUES ({', '.join(['%s'] * len(values))})", *values
+        )
 
     async def compare(self, kind: RowKind) -> KindDifference:
         """Count the rows of one kind that are not the same."""
@@ -98,14 +101,8 @@ class Replacement:
         for name in _NAMES:
             await self._execute(f"DROP TABLE pg_temp.new_{name}")
 
-    async def _add_counts(self, number: int, frames: FrameCounts, rows: Sequence[int]) -> None:
-        values = (number, *counts_of(frames, tuple(rows)))
-        await self._execute(
-            f"INSERT INTO pg_temp.new_ledger VALUES ({', '.join(['%s'] * len(values))})", *values
-        )
-
     async def _correct_counts(self) -> None:
-        changes = ", ".join(f"{name} = n.{name}" for name in LEDGER_COUNTS)
+        changes = ", ".join(f"{name} = n.{name}" for name in (*LEDGER_COUNTS, "hash"))
         await self._execute(
             f"UPDATE rl_write_ledger l SET {changes} FROM pg_temp.new_ledger n"
             " WHERE l.session_id = %s AND l.batch_number = n.batch_number",

@@ -99,11 +99,11 @@ class _PostgresLink(SessionLink):
             session.stored_lexicon = lexicon.number
 
     @override
-    async def end(self, ending: SessionEnding) -> None:
+    async def end(self, ending: SessionEnding) -> str:
         session = self.session
         assert session.stored is not None
         with self._current_numbers():
-            await close_session(self.connection, session.stored, ending)
+            return await close_session(self.connection, session.stored, ending)
 
     @contextmanager
     def _current_numbers(self) -> Generator[None]:

@@ -1,9 +1,13 @@
 """The rows of sessions: opened, counted, closed, and closed for recorders that died."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
+from uuid import UUID
 
-from attrs import asdict
+from attrs import asdict, evolve, frozen
+from psycopg.rows import class_row
 
+from collector.database._chain import append_entry, fetch_chain_head, fetch_newest_entry
 from collector.database._identity import fetch_identity
 from collector.database._ledger import StoredSession
 from collector.database._schema import require_known_version
@@ -11,14 +15,28 @@ from collector.database._transactions import in_transaction
 from collector.errors import StoreChanged
 from collector.facts import FRAME_COUNTS, Fact, SnapshotFact
 from collector.postgres import TrioConnection, translate_errors
-from collector.storage import Batch, SessionEnding, SessionOpening
+from collector.storage import (
+    Batch,
+    EntryKind,
+    SessionEnding,
+    SessionOpening,
+    ending_content,
+    opening_note,
+    storable_text,
+)
 
 _COUNTS = ("frames", *FRAME_COUNTS, "gaps", "batches")
+HOLDS_LOCK: Final = (
+    "EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted"
+    " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND (l.classid::bigint << 32 | l.objid::bigint) = recorder_key)"
+)
+"""Of a session's row: whether its recorder lives, as far as its advisory lock shows."""
 
 
 async def open_session(connection: TrioConnection, opening: SessionOpening) -> StoredSession:
     """
-    Make the session's row, or find it when it was made before.
+    Make the session's row, or find it when it was made before. A new one gets its entry in the chain.
 
     Raises StoreUnsuitable where a newer program has made the database unfit for this one.
     """
@@ -26,13 +44,22 @@ async def open_session(connection: TrioConnection, opening: SessionOpening) -> S
         await require_known_version(connection)
         database = await fetch_identity(connection)
         session_id = await _open_row(connection, opening)
-        cursor = await connection.execute(
-            "SELECT batch_number, chain FROM rl_write_ledger WHERE session_id = %s"
-            " ORDER BY batch_number DESC LIMIT 1",
-            (session_id,),
-        )
-        last_batch, chain = await cursor.fetchone() or (0, b"")
-    return StoredSession(opening.key, session_id, database, last_batch, bytes(chain))
+        last_batch, ledger_hash = await _newest_batch(connection, session_id)
+        if await fetch_newest_entry(connection, opening.key) is None:
+            content = opening_note(opening).content
+            await append_entry(connection, EntryKind.OPENING, opening.key, ledger_hash, content)
+    return StoredSession(opening.key, session_id, database, last_batch, ledger_hash)
+
+
+async def _newest_batch(connection: TrioConnection, session_id: int) -> tuple[int, bytes]:
+    """The number and the hash of the newest row of a session's ledger; 0 and nothing without any."""
+    cursor = await connection.execute(
+        "SELECT batch_number, hash FROM rl_write_ledger WHERE session_id = %s"
+        " ORDER BY batch_number DESC LIMIT 1",
+        (session_id,),
+    )
+    batch_number, ledger_hash = await cursor.fetchone() or (0, b"")
+    return batch_number, bytes(ledger_hash)
 
 
 async def _open_row(connection: TrioConnection, opening: SessionOpening) -> int:
@@ -53,59 +80,103 @@ async def _open_row(connection: TrioConnection, opening: SessionOpening) -> int:
     return int(row[0])
 
 
-async def close_session(connection: TrioConnection, session: StoredSession, ending: SessionEnding) -> None:
-    """Store how a session ended. May be repeated. Raises StoreChanged when it has another number now."""
+async def close_session(connection: TrioConnection, session: StoredSession, ending: SessionEnding) -> str:
+    """
+    Store how a session ended, and enter it in the chain. May be repeated.
+
+    Returns the newest hash of the chain. Raises StoreChanged when the session has another number now.
+    """
     async with in_transaction(connection):
         cursor = await connection.execute(
-            # Another process can't know the last message; the database may.
-            "UPDATE rl_orderbook_sessions SET"
-            " ended_us = GREATEST(%s::bigint, CASE WHEN %s::bigint IS NULL THEN last_message_us END),"
-            " status = %s, end_reason = %s, close_code = %s,"
-            " last_frame = %s WHERE session_id = %s AND session_key = %s",
-            (
-                ending.ended_us,
-                ending.last_frame,
-                ending.status,
-                # PostgreSQL's text can't hold NUL characters, and the exchange's words may.
-                ending.reason.replace("\0", "\\0"),
-                ending.close_code,
-                ending.last_frame,
-                session.session_id,
-                session.key,
-            ),
+            "SELECT last_message_us FROM rl_orderbook_sessions WHERE session_id = %s AND session_key = %s"
+            " FOR UPDATE",
+            (session.session_id, session.key),
         )
-    if cursor.rowcount == 0:
-        raise StoreChanged(f"session {session.key} has another number in the database now")
+        row = await cursor.fetchone()
+        if row is None:
+            raise StoreChanged(f"session {session.key} has another number in the database now")
+        if ending.last_frame is None and row[0] is not None:
+            # Another process can't know the last message; the database may.
+            ending = evolve(ending, ended_us=max(ending.ended_us, row[0]))
+        await _end(connection, session.session_id, session.key, ending)
+        return await fetch_chain_head(connection)
 
 
-async def close_orphans(connection: TrioConnection, recorder_key: int) -> list[list[int]]:
-    """
-    End the active sessions of recorders that died, at their last known message.
+async def _end(connection: TrioConnection, session_id: int, key: UUID, ending: SessionEnding) -> None:
+    await connection.execute(
+        "UPDATE rl_orderbook_sessions SET ended_us = %s, status = %s, end_reason = %s, close_code = %s,"
+        " last_frame = %s WHERE session_id = %s",
+        (
+            ending.ended_us,
+            ending.status,
+            storable_text(ending.reason),
+            ending.close_code,
+            ending.last_frame,
+            session_id,
+        ),
+    )
+    _, ledger_hash = await _newest_batch(connection, session_id)
+    kind = EntryKind.PRESUMED if ending.last_frame is None else EntryKind.ENDING
+    content = ending_content(ending)
+    newest = await fetch_newest_entry(connection, key)
+    if newest is None or (newest.kind, newest.ledger_hash or b"", newest.content) != (
+        kind.value,
+        ledger_hash,
+        content,
+    ):
+        await append_entry(connection, kind, key, ledger_hash, content)
 
-    A recorder is dead when its advisory lock is free. Returns the numbers of the sessions, one list a
-    recorder.
-    """
-    closed: list[list[int]] = []
-    with translate_errors():
-        cursor = await connection.execute(
-            "SELECT DISTINCT recorder_key FROM rl_orderbook_sessions"
-            " WHERE status = 'active' AND recorder_key <> %s",
+
+@frozen
+class SilentSession:
+    """An active session whose recorder does not hold its lock. `now_us` is the database's clock."""
+
+    session_id: int
+    key: UUID
+    recorder_key: int
+    batches: int
+    now_us: int
+
+
+async def fetch_silent_sessions(connection: TrioConnection, recorder_key: int) -> list[SilentSession]:
+    """The active sessions of recorders that hold no lock, but for the one with this key."""
+    async with in_transaction(connection), connection.cursor(row_factory=class_row(SilentSession)) as cursor:
+        await cursor.execute(
+            "SELECT session_id, session_key AS key, recorder_key, batches,"
+            " (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint AS now_us"
+            " FROM rl_orderbook_sessions WHERE status = 'active' AND recorder_key <> %s"
+            f" AND NOT {HOLDS_LOCK}".encode(),
             (recorder_key,),
         )
-        for (other_key,) in await cursor.fetchall():
-            closing = await connection.execute(
-                "WITH gone AS MATERIALIZED (SELECT pg_try_advisory_lock(%(key)s) AS is_gone),"
-                " closed AS (UPDATE rl_orderbook_sessions SET status = 'error', end_reason = 'recorder_died',"
-                " ended_us = COALESCE(last_message_us, started_us) FROM gone"
-                " WHERE is_gone AND status = 'active' AND recorder_key = %(key)s RETURNING session_id)"
-                " SELECT is_gone, ARRAY(SELECT session_id FROM closed) FROM gone",
-                {"key": other_key},
-            )
-            row = await closing.fetchone()
-            if row is not None and row[0]:
-                closed.append(row[1])
-                await connection.execute("SELECT pg_advisory_unlock(%s)", (other_key,))
-    return closed
+        return await cursor.fetchall()
+
+
+async def presume_ended(connection: TrioConnection, session: SilentSession) -> bool:
+    """
+    End a session whose recorder is gone, at its last known message; False where it is not gone after all.
+
+    It is gone if its lock can be taken, and if no batch was written since the session was looked at.
+    """
+    async with in_transaction(connection):
+        cursor = await connection.execute(
+            "SELECT COALESCE(last_message_us, started_us) FROM rl_orderbook_sessions"
+            " WHERE session_id = %s AND status = 'active' AND batches = %s"
+            " AND pg_try_advisory_xact_lock(recorder_key) FOR UPDATE",
+            (session.session_id, session.batches),
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            return False
+        ending = SessionEnding(row[0], "error", "recorder_died", None)
+        await _end(connection, session.session_id, session.key, ending)
+    return True
+
+
+async def set_decoder_version(connection: TrioConnection, session_id: int, version: int) -> None:
+    """Note which meaning the rows of a session give to its frames, in the caller's transaction."""
+    await connection.execute(
+        "UPDATE rl_orderbook_sessions SET decoder_version = %s WHERE session_id = %s", (version, session_id)
+    )
 
 
 async def take_recorder_lock(connection: TrioConnection, recorder_key: int) -> bool:

@@ -36,7 +36,7 @@ from collector.facts._facts import (
     TrackerStateFact,
     TradeFact,
 )
-from collector.facts._fold import StreamFold
+from collector.facts._fold import DECODER_VERSION, StreamFold
 from collector.facts._interruptions import (
     PROVABLE_US_MAX,
     PROVEN_EMPTY,
@@ -48,8 +48,10 @@ from collector.facts._market_state import MarketState
 from collector.facts._order_book import asks_of, digest_levels
 from collector.facts._sequence import SequenceChain
 from collector.facts._stream import (
+    MARKETS_PATH,
     ConnectionEvent,
     NoteKind,
+    RestRecord,
     StreamNote,
     command_note,
     event_note,
@@ -58,7 +60,9 @@ from collector.facts._stream import (
 from collector.facts._tracker import FeedTracker
 
 __all__ = [
+    "DECODER_VERSION",
     "FRAME_COUNTS",
+    "MARKETS_PATH",
     "PROVABLE_US_MAX",
     "PROVEN_EMPTY",
     "AuditFact",
@@ -81,6 +85,7 @@ __all__ = [
     "ReceivedFrame",
     "RejectFact",
     "ReplyFact",
+    "RestRecord",
     "SequenceChain",
     "SnapshotFact",
     "StreamFold",

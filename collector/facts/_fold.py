@@ -8,7 +8,7 @@ The first segment has no state; it begins with the session's opening.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from attrs import define
@@ -20,6 +20,12 @@ from collector.facts._market_state import HOUR_US
 from collector.facts._stream import StreamNote
 from collector.facts._tracker import FeedTracker
 from collector.facts._tracker_state import decode_tracker, encode_tracker
+
+DECODER_VERSION: Final = 1
+"""
+Numbers the meaning of streams: raised only when the same stream leads to other facts. Each session's opening
+has it, so that rows are compared with what their own version makes of the frames.
+"""
 
 _Part: TypeAlias = tuple[Sequence[ReceivedFrame], Sequence[StreamNote], bool]
 """Frames and notes, and whether the last frame is the first one of a segment."""

@@ -5,10 +5,14 @@ Received frames are most of it. Everything else is a note, which has its place a
 """
 
 from enum import IntEnum, StrEnum
+from typing import Final
 
 import msgspec
 from attrs import frozen
 from msgspec import Raw, Struct
+
+MARKETS_PATH: Final = "/markets/"
+"""Begins the path of a market's record; the ticker follows."""
 
 
 class NoteKind(IntEnum):

@@ -19,12 +19,14 @@ from collector.clock import WallClock
 from collector.database import (
     DropOutcome,
     apply_schema,
-    close_orphans,
     drop_partition,
     ensure_partitions,
+    fetch_chain_head,
     fetch_database_us,
     fetch_old_partitions,
     fetch_partition_facts,
+    fetch_silent_sessions,
+    presume_ended,
     protect,
     summarise_day,
     take_recorder_lock,
@@ -32,6 +34,7 @@ from collector.database import (
 from collector.errors import ConfigError, StoreError, StoreRejected, StoreUnavailable, StoreUnsuitable
 from collector.maintenance._preflight import START_S_MAX, Preflight
 from collector.maintenance._retention import Hold, Retention, clocks_differ, decide
+from collector.maintenance._silent_sessions import SilentSessions
 from collector.observe import StorePhase, StoreStatus, get_logger
 from collector.postgres import TrioConnection, open_connection
 from collector.retry import Backoff, retry
@@ -40,7 +43,7 @@ from collector.storage import DAY_US
 DAYS_AHEAD: Final = 3
 """Days after today for which partitions are made: the time for a repair when making them fails."""
 ROUND_S: Final = 10.0
-"""Seconds between two rounds. A dead recorder's sessions are closed in the next round."""
+"""Seconds between two rounds."""
 QUERY_S_MAX: Final = 30.0
 """Bound on one round. Its statements take milliseconds unless they wait for a lock."""
 RETENTION_S_MAX: Final = 60.0
@@ -71,6 +74,7 @@ class Maintenance:
     backoff: Backoff
     ready: trio.Event
     is_embedded: bool = False
+    silent_sessions: SilentSessions = field(factory=SilentSessions)
     _preflight: Preflight = field(init=False)
     _has_noted_refusal: bool = field(default=False, init=False)
     _protected_s: float = field(default=-math.inf, init=False)
@@ -149,8 +153,10 @@ class Maintenance:
             raise StoreUnavailable("the lock of this process is still held by a connection that was lost")
 
     async def _do_round(self, connection: TrioConnection) -> None:
-        for sessions in await close_orphans(connection, self.recorder_key):
-            _log.warning("closed_sessions_of_dead_recorder", sessions=sessions)
+        for session in self.silent_sessions.look(await fetch_silent_sessions(connection, self.recorder_key)):
+            if await presume_ended(connection, session):
+                _log.warning("session_presumed_ended", session=session.session_id, key=str(session.key))
+        self.status.chain_head = await fetch_chain_head(connection)
         await self._protect(connection)
         await self._compare_clocks(connection)
         await self._keep_partitions(connection)

@@ -13,6 +13,7 @@ from attrs import frozen
 
 from collector.clock import WallClock
 from collector.errors import FeedLost
+from collector.markets._metadata import UseRecords
 from collector.markets._universe import Choice, Universe
 from collector.observe import DiscoveryStatus, get_logger
 from collector.rest import fetch_market_records, fetch_open_markets, status_of
@@ -34,7 +35,7 @@ class Discovery:
     clock: WallClock
     stopping: trio.Event
     changes: trio.MemorySendChannel[tuple[str, ...]]
-    records: trio.MemorySendChannel[dict[str, bytes]]
+    use_records: UseRecords
 
 
 async def run_discovery(discovery: Discovery) -> None:
@@ -86,7 +87,4 @@ async def _hand_on_records(discovery: Discovery, choice: Choice, gone: dict[str,
     except FeedLost as error:
         # They come with the hourly refresh too.
         _log.warning("market records not fetched", reason=str(error))
-    try:
-        discovery.records.send_nowait(records)
-    except trio.WouldBlock:
-        _log.warning("market records not stored: too many wait for the database", count=len(records))
+    await discovery.use_records(records)

@@ -98,6 +98,8 @@ class StoreStatus:
     """Batches that were written again after the database had lost some."""
     losses: int = 0
     """How often batches that it had confirmed, or refused, turned out to be lost."""
+    chain_head: str = ""
+    """The newest hash of the database's chain that is known, in hexadecimal."""
 
     def turn(self, phase: StorePhase, now_us: int, reason: str = "") -> bool:
         """Note how it is, and tell whether the phase is another; the time of an unchanged one stays."""

@@ -12,9 +12,9 @@ from collector.rawblocks._block import (
     BlockContent,
     DamagedBlock,
     RawBlock,
-    checksum_of,
     decode_block,
     encode_block,
+    hash_block,
 )
 from collector.rawblocks._dictionary import Lexicon, LexiconBuilder
 
@@ -24,7 +24,7 @@ __all__ = [
     "Lexicon",
     "LexiconBuilder",
     "RawBlock",
-    "checksum_of",
     "decode_block",
     "encode_block",
+    "hash_block",
 ]

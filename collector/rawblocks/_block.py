@@ -29,7 +29,6 @@ In blocks of 100 frames, level 9 saves at most 0.1 bytes a frame more, and encod
 long. Level 6 takes about the same time and adds 0.6 bytes a frame with many markets. Level 1 takes 0.6 to
 0.8 times as long and adds 1.2 to 2.4 bytes.
 """
-CHECKSUM_BYTES: Final = 8
 BLOCK_BYTES_MAX: Final = 2**30
 """Maximum size of a block before compression."""
 COMPRESSION_RATIO_MAX: Final = 2**15
@@ -52,9 +51,9 @@ class RawBlock:
     last_received_us: int
     first_frame: int
     last_frame: int
+    batch_number: int
     format: int
     lexicon_number: int
-    checksum: bytes
     payload: bytes
 
 
@@ -94,12 +93,14 @@ def encode_block(
     frames: Sequence[ReceivedFrame],
     notes: Sequence[StreamNote] = (),
     lexicon: Lexicon = Lexicon(),  # noqa: B008 - frozen
+    *,
+    batch_number: int = 0,
 ) -> RawBlock:
     """
     Compress a run of a session's stream: frames, notes or both.
 
     `first_frame` is the number of the first frame; without frames, that of the session's next frame. Notes
-    are in the order of the stream.
+    are in the order of the stream. `batch_number` is that of the ledger, 0 outside of one.
     """
     last_frame = first_frame + len(frames) - 1
     assert frames or notes, "a block holds at least one frame or note"
@@ -119,9 +120,9 @@ def encode_block(
         last_received_us=times_us[-1],
         first_frame=first_frame,
         last_frame=last_frame,
+        batch_number=batch_number,
         format=FORMAT,
         lexicon_number=lexicon.number,
-        checksum=checksum_of(payload),
         payload=payload,
     )
 
@@ -191,6 +192,6 @@ def _dictionary(lexicon_content: bytes) -> zstandard.ZstdCompressionDict:
     return zstandard.ZstdCompressionDict(lexicon_content + PRIMER, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
 
 
-def checksum_of(payload: bytes) -> bytes:
-    """The first 8 bytes of SHA-256."""
-    return hashlib.sha256(payload).digest()[:CHECKSUM_BYTES]
+def hash_block(payload: bytes, dictionary: bytes = b"") -> bytes:
+    """The SHA-256 of a block: of the content of its dictionary, followed by its payload."""
+    return hashlib.sha256(dictionary + payload).digest()

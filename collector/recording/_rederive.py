@@ -7,22 +7,33 @@ stored rows; then they replace the stored rows. A session with a missing or dama
 """
 
 from collections.abc import Callable
+from uuid import UUID
 
+import msgspec
 from attrs import define, field
 
-from collector.database import KindDifference, Replacement
+from collector import __version__
+from collector.database import (
+    KindDifference,
+    Replacement,
+    append_entry,
+    ledger_numbers,
+    set_decoder_version,
+)
 from collector.errors import CollectorError
+from collector.facts import DECODER_VERSION
 from collector.postgres import TrioConnection, translate_errors
 from collector.recording._derivation import Derivation
 from collector.recording._progress import OnProgress, ignore_progress
 from collector.recording._session_reader import (
     NotProven,
+    RecordedBatch,
     RecordedSession,
     batch_pages,
     fetch_sessions,
     read_opening,
 )
-from collector.storage import KINDS, Batch
+from collector.storage import KINDS, Batch, EntryKind, ledger_hash
 
 
 class NotRederivable(CollectorError):  # noqa: N818 - a state of a session
@@ -89,16 +100,19 @@ async def _rederive(
         raise NotRederivable(
             "the session is still being recorded, or its recorder died and no other recorder has ended it yet"
         )
-    await _derive(connection, session, replacement, on_progress)
+    ledger = await _derive(connection, session, replacement, on_progress)
     for kind in KINDS:
         report.kinds[kind.name] = await replacement.compare(kind)
     await replacement.apply()
+    if ledger.is_rebuilt or session.decoder_version != DECODER_VERSION:
+        await _enter_rebuild(connection, session, ledger.derived)
 
 
 async def _derive(
     connection: TrioConnection, session: RecordedSession, replacement: Replacement, on_progress: OnProgress
-) -> None:
+) -> "_Ledger":
     derivation: Derivation | None = None
+    ledger = _Ledger(UUID(session.key))
     batches = frames = 0
     async for page in batch_pages(connection, session.session_id):
         for recorded in page:
@@ -111,10 +125,45 @@ async def _derive(
             facts, counts = derivation.facts_of(content)
             if recorded.number == session.batches:
                 facts += derivation.last_facts()
-            await replacement.add(Batch(batches, content.frames, facts, counts, frames + 1))
+            batch = Batch(batches, content.frames, facts, counts, frames + 1, recorded.written_us)
+            await replacement.add(batch, ledger.add(recorded, batch))
         on_progress(session.session_id, batches, session.batches)
     if (batches, frames) != (session.batches, session.frames):
         raise NotProven(
             f"the session counts {session.frames} frames in {session.batches} batches,"
             f" the ledger {frames} in {batches}"
         )
+    return ledger
+
+
+@define
+class _Ledger:
+    """
+    The hashes of a session's ledger: as they are stored, and as they are with the derived counts.
+
+    A ledger whose hashes follow from neither has been altered, and nothing is built on it.
+    """
+
+    key: UUID
+    stored: bytes = b""
+    derived: bytes = b""
+    is_stored_sound: bool = True
+    is_rebuilt: bool = False
+
+    def add(self, recorded: RecordedBatch, derived: Batch) -> bytes:
+        """Take in the next row. Returns the hash that it has with the derived counts. Raises NotProven."""
+        is_sound = recorded.hash_after(self.stored, self.key) == recorded.hash
+        self.is_stored_sound = self.is_stored_sound and is_sound
+        self.stored = recorded.hash
+        numbers = ledger_numbers(derived)
+        self.derived = ledger_hash(self.derived, self.key, numbers, recorded.block_hash)
+        self.is_rebuilt = self.is_rebuilt or self.derived != recorded.hash
+        if self.is_rebuilt and not self.is_stored_sound:
+            raise NotProven(f"batch {recorded.number}: the ledger's row is not what was written")
+        return self.derived
+
+
+async def _enter_rebuild(connection: TrioConnection, session: RecordedSession, ledger_hash: bytes) -> None:
+    content = msgspec.json.encode({"code_version": __version__, "decoder_version": DECODER_VERSION}).decode()
+    await append_entry(connection, EntryKind.REBUILD, UUID(session.key), ledger_hash, content)
+    await set_decoder_version(connection, session.session_id, DECODER_VERSION)

@@ -7,22 +7,22 @@ that they are of one state of the database.
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from uuid import UUID
 
 from attrs import frozen
 
-from collector.database import Pages, fetch_batch_rows, fetch_session_rows, find_sessions
+from collector.database import LEDGER_NUMBERS, Pages, fetch_batch_rows, fetch_session_rows, find_sessions
 from collector.errors import CollectorError
 from collector.facts import FRAME_COUNTS, FrameCounts, NoteKind, StreamFold, TrackerStateFact
 from collector.postgres import TrioConnection
-from collector.rawblocks import BlockContent, DamagedBlock, checksum_of, decode_block
-from collector.storage import RowKind, SessionOpening, opening_of
+from collector.rawblocks import BlockContent, DamagedBlock, decode_block, hash_block
+from collector.storage import RowKind, SessionOpening, ledger_hash, opening_of
 
 
 class NotProven(CollectorError):  # noqa: N818 - names the state of a recording
     """Raw frames of a session are missing, or are not what was written."""
 
 
-_NO_BLOCK: Final = checksum_of(b"")
 NAMED_MAX: Final = 5
 """Sessions that are named when the beginning of a key is not enough."""
 
@@ -58,6 +58,11 @@ class RecordedSession:
     def sample_rate(self) -> int:
         """`RL_SAMPLE_RATE` of the session. 1: each delta is a row. N: rows sum N deltas of a market."""
         return int(self.row["sample_rate"])
+
+    @property
+    def decoder_version(self) -> int:
+        """The version of the meaning that its frames have in its rows."""
+        return int(self.row["decoder_version"])
 
     @property
     def status(self) -> str:
@@ -124,12 +129,37 @@ class RecordedBatch:
     @property
     def has_block(self) -> bool:
         """Whether the ledger says that it has a raw block: one of frames, of notes, or of both."""
-        return self.has_frames or self.row["checksum"] != _NO_BLOCK
+        return self.has_frames or bool(self.row["block_hash"])
 
     @property
     def is_block_missing(self) -> bool:
         """Whether it has a raw block that is not there."""
         return self.has_block and self.row["payload"] is None
+
+    @property
+    def is_summary(self) -> bool:
+        """Whether retention has summarised it, alone or with the batches before it."""
+        return self.row["first_batch"] is not None
+
+    @property
+    def hash(self) -> bytes:
+        """Its hash; of a summary, that of its last batch."""
+        return bytes(self.row["hash"])
+
+    @property
+    def written_us(self) -> int:
+        """When it was formed, by the recorder's clock."""
+        return int(self.row["written_us"])
+
+    @property
+    def block_hash(self) -> bytes:
+        """The hash that its block must have; empty without a block."""
+        return bytes(self.row["block_hash"])
+
+    def hash_after(self, before: bytes, session_key: UUID) -> bytes:
+        """The hash that it must have after the row with the hash `before`."""
+        numbers = [self.row[name] for name in LEDGER_NUMBERS]
+        return ledger_hash(before, session_key, numbers, self.block_hash)
 
     @property
     def frame_counts(self) -> FrameCounts:
@@ -160,11 +190,11 @@ class RecordedBatch:
         number, payload = self.number, self.row["payload"]
         if payload is None:
             raise NotProven(f"batch {number}: the raw block of frame {self.first_frame} is missing")
-        checksum = self.row["block_checksum"]
-        if checksum_of(payload) != checksum or checksum != self.row["checksum"]:
-            raise NotProven(f"batch {number}: checksums of raw block and ledger do not agree")
+        dictionary = self.row["content"] or b""
+        if hash_block(payload, dictionary) != self.block_hash:
+            raise NotProven(f"batch {number}: the raw block has another hash than the ledger says")
         try:
-            content = decode_block(self.first_frame, payload, self.row["content"] or b"")
+            content = decode_block(self.first_frame, payload, dictionary)
         except DamagedBlock as error:
             raise NotProven(f"batch {number}: the raw block can't be read: {error}") from error
         last_frame = self.first_frame + len(content.frames) - 1
@@ -221,7 +251,7 @@ def read_opening(content: BlockContent) -> SessionOpening:
     if first is None or first.kind is not NoteKind.OPENING:
         raise NotProven("the stream does not begin with the session's opening")
     try:
-        return opening_of(first)
+        return opening_of(first.content)
     except ValueError as error:
         raise NotProven(f"the session's opening can't be read: {error}") from error
 

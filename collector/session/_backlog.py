@@ -13,6 +13,7 @@ from typing import Final
 import trio
 from attrs import define, field, frozen
 
+from collector.clock import WallClock
 from collector.errors import FeedLost
 from collector.facts import (
     DeltaFact,
@@ -62,6 +63,7 @@ class Backlog:
 
     batch_rows: int
     flush_interval_s: float
+    clock: WallClock
     ending: SessionEnding | None = None
     _pieces: deque[_Piece] = field(factory=deque[_Piece], init=False)
     _frames: int = field(default=0, init=False)
@@ -161,7 +163,7 @@ class Backlog:
         self._rows -= _row_count(facts)
         self._batches += 1
         self._next_frame += len(frames)
-        return Batch(self._batches, frames, facts, counts, self._next_frame, notes=notes)
+        return Batch(self._batches, frames, facts, counts, self._next_frame, self.clock(), notes)
 
 
 def _row_count(facts: Sequence[Fact]) -> int:

@@ -28,6 +28,7 @@ from collector.clock import WallClock, wait_for_tick
 from collector.errors import FeedError, FeedLost, leaves_of, worst_of
 from collector.exchange import StampedText, Transport
 from collector.facts import (
+    DECODER_VERSION,
     PROVABLE_US_MAX,
     AuditFact,
     Cause,
@@ -225,6 +226,7 @@ class _Session:
             ws_url=context.ws_url,
             environment=state.environment,
             code_version=state.code_version,
+            decoder_version=DECODER_VERSION,
             sample_rate=state.sample_rate,
             use_yes_price=USE_YES_PRICE,
             started_us=started_us,
@@ -235,7 +237,7 @@ class _Session:
         state.is_simulated = state.is_simulated or transport.is_simulated
         state.forget_books(feed.name)
         state.add_session(stats)
-        backlog = Backlog(context.batch_rows, context.flush_interval_s)
+        backlog = Backlog(context.batch_rows, context.flush_interval_s, context.clock)
         context.backlogs.add(backlog)
         writer = SessionWriter(
             store=context.open_store(opening),

@@ -179,7 +179,7 @@ class SessionWriter:
 
     async def _end(self, link: SessionLink, ending: SessionEnding) -> None:
         with trio.fail_after(WRITE_S_MAX):
-            await link.end(ending)
+            self.state.store.chain_head = await link.end(ending)
         self.stats.is_safe = True
 
     def _ending(self) -> SessionEnding:

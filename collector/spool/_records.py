@@ -18,7 +18,7 @@ from collector.errors import CollectorError
 from collector.facts import Fact, FrameCounts, NoteKind, ReceivedFrame, StreamNote
 from collector.storage import KINDS, Batch, SessionEnding, SessionOpening, opening_of
 
-MAGIC: Final = b"RLS3"
+MAGIC: Final = b"RLS4"
 HEADER_BYTES: Final = 16
 _CHECKSUM_BYTES: Final = 8
 RECORD_BYTES_MAX: Final = 2**30
@@ -43,7 +43,7 @@ def encode_record(record: Record) -> bytes:
             content = ("ending", record)
         case Batch():
             facts = {kind.name: rows for kind, rows in record.rows.items()}
-            place = (record.number, record.next_frame)
+            place = (record.number, record.next_frame, record.formed_us)
             content = ("batch", *place, record.counts, record.frames, record.notes, facts)
     payload = zstandard.ZstdCompressor(level=LEVEL).compress(msgspec.msgpack.encode(content))
     return MAGIC + len(payload).to_bytes(4, "big") + _checksum(payload) + payload
@@ -77,7 +77,7 @@ def decode_record(header: bytes, payload: bytes) -> Record:
 
 
 def _decode_batch(rest: Sequence[msgspec.Raw]) -> Batch:
-    number, next_frame, counts, frames, notes, grouped = rest
+    number, next_frame, formed_us, counts, frames, notes, grouped = rest
     facts: list[Fact] = []
     for name, group in msgspec.msgpack.decode(grouped, type=dict[str, msgspec.Raw]).items():
         facts += msgspec.msgpack.decode(group, type=_FACT_LISTS[name])
@@ -87,6 +87,7 @@ def _decode_batch(rest: Sequence[msgspec.Raw]) -> Batch:
         facts,
         msgspec.msgpack.decode(counts, type=FrameCounts),
         msgspec.msgpack.decode(next_frame, type=int),
+        msgspec.msgpack.decode(formed_us, type=int),
         notes=msgspec.msgpack.decode(notes, type=list[StreamNote]),
     )
 
@@ -125,7 +126,7 @@ def opening_in(record: Record) -> SessionOpening | None:
             return record
         case Batch(notes=[StreamNote(kind=NoteKind.OPENING) as note, *_]):
             with suppress(ValueError, msgspec.MsgspecError):
-                return opening_of(note)
+                return opening_of(note.content)
         case _:
             pass
     return None

@@ -5,11 +5,14 @@ Pure. Does not know PostgreSQL. Reads no clock. Starts no task.
 
 - `_kinds`: each kind of row: its fact, table, columns and counts. `_copy_format`: rows as data of a COPY.
 - `_batch`: a session's opening, batches and ending. `_session_store`: the interface of what keeps them.
+- `_chain`: entries of the database's chain, and hashes.
 - `_stream_notes`: opening and ending as notes of the stream.
+- `_market_records`: records of markets, from notes.
 - `_session_summary`: what a session's rows add up to.
 """
 
 from collector.storage._batch import DAY_US, Batch, SessionEnding, SessionOpening, numbered_markets
+from collector.storage._chain import ChainEntry, EntryKind, entry_hash, ledger_hash
 from collector.storage._copy_format import MarketIds, copy_columns, encode_rows
 from collector.storage._kinds import (
     DELTA,
@@ -22,10 +25,19 @@ from collector.storage._kinds import (
     ColumnType,
     RowKind,
     Values,
+    storable_text,
 )
+from collector.storage._market_records import MarketRecord, is_storable_record, newest_records
 from collector.storage._session_store import Held, OpenStore, SessionLink, SessionStore
 from collector.storage._session_summary import COUNTED_KINDS, Audits, Coverage, LedgerTotals, SessionSummary
-from collector.storage._stream_notes import ending_note, fold_of, opening_note, opening_of
+from collector.storage._stream_notes import (
+    ending_content,
+    ending_note,
+    ending_of,
+    fold_of,
+    opening_note,
+    opening_of,
+)
 
 __all__ = [
     "COUNTED_KINDS",
@@ -39,11 +51,14 @@ __all__ = [
     "SNAPSHOT",
     "Audits",
     "Batch",
+    "ChainEntry",
     "ColumnType",
     "Coverage",
+    "EntryKind",
     "Held",
     "LedgerTotals",
     "MarketIds",
+    "MarketRecord",
     "OpenStore",
     "RowKind",
     "SessionEnding",
@@ -54,9 +69,16 @@ __all__ = [
     "Values",
     "copy_columns",
     "encode_rows",
+    "ending_content",
     "ending_note",
+    "ending_of",
+    "entry_hash",
     "fold_of",
+    "is_storable_record",
+    "ledger_hash",
+    "newest_records",
     "numbered_markets",
     "opening_note",
     "opening_of",
+    "storable_text",
 ]

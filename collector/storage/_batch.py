@@ -24,6 +24,7 @@ class SessionOpening:
     ws_url: str
     environment: str
     code_version: str
+    decoder_version: int
     sample_rate: int
     use_yes_price: bool
     started_us: int
@@ -51,6 +52,7 @@ class Batch:
     A run of a session's stream and the facts that become rows, written in one transaction.
 
     `facts` may be empty, and so may `frames` at the end of a session. `notes` are those around its frames.
+    `formed_us` is when it was formed, by the recorder's clock.
     """
 
     number: int
@@ -59,6 +61,7 @@ class Batch:
     counts: FrameCounts
     next_frame: int
     """The number that the first frame of the next batch will have."""
+    formed_us: int
     notes: Sequence[StreamNote] = ()
 
     @property
@@ -80,6 +83,11 @@ class Batch:
     def rows(self) -> dict[RowKind, list[Fact]]:
         """Its facts by the kind of row that they become; every kind is there."""
         return rows_by_kind(self.facts)
+
+    @property
+    def row_counts(self) -> tuple[int, ...]:
+        """The number of its rows of each kind, in the order of KINDS."""
+        return tuple(len(facts) for facts in self.rows.values())
 
     @property
     def days(self) -> set[int]:

@@ -145,7 +145,7 @@ def _make_getter(columns: Sequence[Column]) -> Callable[[Any], Values]:
     return get_converted
 
 
-def _storable_text(text: str | None) -> str | None:
+def storable_text(text: str | None) -> str | None:
     """Text without NUL characters: PostgreSQL's text can't hold them, and the exchange's words may."""
     return None if text is None else text.replace("\0", "\\0")
 
@@ -162,7 +162,7 @@ def _json_text(value: Any) -> str:  # noqa: ANN401 - levels of a book, or JSON t
 
 
 _CONVERSIONS: Final[dict[ColumnType, Callable[[Any], Any]]] = {
-    ColumnType.TEXT: _storable_text,
+    ColumnType.TEXT: storable_text,
     ColumnType.JSONB: _json_text,
 }
 _TYPE_OF_FIELD: Final[dict[Any, ColumnType]] = {
@@ -325,7 +325,12 @@ RAW_BLOCK: Final = RowKind(
     "block",
     RawBlock,
     "rl_raw_blocks",
-    columns_of(RawBlock, format=ColumnType.SMALLINT, lexicon_number=ColumnType.SMALLINT),
+    columns_of(
+        RawBlock,
+        batch_number=ColumnType.INTEGER,
+        format=ColumnType.SMALLINT,
+        lexicon_number=ColumnType.SMALLINT,
+    ),
     time_column="first_received_us",
     is_partitioned=True,
     is_kept_with_raw=True,

@@ -34,8 +34,8 @@ class SessionLink(Protocol):
         """Do what `write` does, with the same errors, and take it back."""
         ...
 
-    async def end(self, ending: SessionEnding) -> None:
-        """Store how the session ended."""
+    async def end(self, ending: SessionEnding) -> str:
+        """Store how the session ended. Returns the newest hash of the database's chain, in hexadecimal."""
         ...
 
 

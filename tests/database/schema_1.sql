@@ -23,18 +23,58 @@ CREATE TABLE rl_schema_versions (
 CREATE TABLE rl_database (
     is_only_row     boolean PRIMARY KEY DEFAULT true CHECK (is_only_row),
     database_key    uuid NOT NULL DEFAULT gen_random_uuid(),
-    created_at      timestamptz NOT NULL DEFAULT now()
+    newest_entry    bigint NOT NULL DEFAULT 0   -- of rl_chain
 );
 
 INSERT INTO rl_database DEFAULT VALUES;
+
+-- What can't be undone, in order: each opening and ending of a session, each drop and summary of retention, each rebuild
+-- of rows, and what `verify --record` has proven. The hash of an entry covers the hash of the entry before it and all
+-- its own columns: see docs/proof.md. So the hash of the newest entry, kept elsewhere, proves all entries.
+CREATE TABLE rl_chain (
+    entry_number    bigint PRIMARY KEY,         -- from 1 on, without a hole
+    kind            text NOT NULL
+                    CHECK (kind IN ('opening', 'ending', 'presumed', 'rebuild', 'drop', 'summary', 'proof')),
+    session_key     uuid,                       -- null: not about a session
+    ledger_hash     bytea,                      -- of the newest row of the session's ledger; null without one
+    content         text NOT NULL,              -- JSON; of an opening and an ending, word for word what the stream holds
+    entered_us      bigint NOT NULL,            -- by the database's clock
+    hash            bytea NOT NULL
+);
+
+CREATE INDEX rl_chain_session ON rl_chain (session_key, entry_number);
+CREATE INDEX rl_chain_retention ON rl_chain (entered_us) WHERE session_key IS NULL;
+
+-- Appends an entry, and returns its hash. Entries are appended one at a time: the next one waits for this transaction.
+CREATE FUNCTION rl_append(kind text, of_session uuid, ledger_hash bytea, content text) RETURNS bytea
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    own     rl_database;
+    last    rl_chain;
+    now_us  bigint := (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint;
+    next_hash bytea;
+BEGIN
+    INSERT INTO rl_database DEFAULT VALUES ON CONFLICT DO NOTHING;
+    SELECT * INTO STRICT own FROM rl_database FOR UPDATE;
+    SELECT * INTO last FROM rl_chain ORDER BY entry_number DESC LIMIT 1;
+    -- The database's key stands for the hash before the first entry.
+    next_hash := sha256(convert_to(concat_ws(E'\n', COALESCE(encode(last.hash, 'hex'), own.database_key::text),
+                                             COALESCE(last.entry_number, 0) + 1, kind, COALESCE(of_session::text, ''),
+                                             COALESCE(encode(ledger_hash, 'hex'), ''), now_us, content), 'UTF8'));
+    INSERT INTO rl_chain VALUES (COALESCE(last.entry_number, 0) + 1, kind, of_session, ledger_hash, content, now_us,
+                                 next_hash);
+    UPDATE rl_database SET newest_entry = COALESCE(last.entry_number, 0) + 1;
+    RETURN next_hash;
+END $$;
 
 -- ---------------------------------------------------------------- markets and sessions
 
 CREATE TABLE rl_markets (
     market_id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     market_ticker text NOT NULL UNIQUE,
-    record        jsonb,                        -- the market as REST tells it, verbatim; null until fetched
-    fetched_us    bigint
+    record        json,                         -- the market as REST tells it, verbatim: the newest one that a session
+                                                -- has noted in its stream; null until then
+    noted_us      bigint                        -- when it was noted
 );
 
 CREATE TABLE rl_orderbook_sessions (
@@ -45,6 +85,7 @@ CREATE TABLE rl_orderbook_sessions (
     ws_url          text NOT NULL,
     environment     text NOT NULL,
     code_version    text NOT NULL,
+    decoder_version integer NOT NULL,           -- of the meaning that its frames have in the rows
     sample_rate     integer NOT NULL CHECK (sample_rate >= 1),
     use_yes_price   boolean NOT NULL,
     started_us      bigint NOT NULL,
@@ -221,11 +262,11 @@ CREATE TABLE rl_raw_blocks (
     first_received_us bigint NOT NULL,
     last_received_us  bigint NOT NULL,
     first_frame     bigint NOT NULL,
-    last_frame      bigint NOT NULL,
+    last_frame      bigint NOT NULL,            -- a block without frames has last_frame = first_frame - 1
     session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
+    batch_number    integer NOT NULL,           -- in the ledger, which has the SHA-256 of the block
     format          smallint NOT NULL,          -- see docs/recording-format.md
     lexicon_number  smallint NOT NULL,          -- 0: none
-    checksum        bytea NOT NULL,             -- first 8 bytes of SHA-256 of the payload
     payload         bytea NOT NULL
 ) PARTITION BY RANGE (first_received_us);
 
@@ -249,12 +290,12 @@ CREATE TABLE rl_raw_lexicons (
     PRIMARY KEY (session_id, lexicon_number)
 );
 
-CREATE INDEX rl_raw_blocks_session ON rl_raw_blocks (session_id, first_frame);
+CREATE INDEX rl_raw_blocks_session ON rl_raw_blocks (session_id, batch_number);
 
 CREATE TABLE rl_write_ledger (
     session_id      integer NOT NULL REFERENCES rl_orderbook_sessions,
     batch_number    integer NOT NULL,
-    first_batch     integer,                    -- a summary: the row stands for the batches from this one on
+    first_batch     integer,                    -- a summary: the row stands for the batches from this one on; null: a batch
     first_frame     bigint NOT NULL,            -- a batch without frames has last_frame = first_frame - 1
     last_frame      bigint NOT NULL,
     first_received_us bigint,                   -- null without frames
@@ -276,29 +317,42 @@ CREATE TABLE rl_write_ledger (
     reject_rows     integer NOT NULL,
     audit_rows      integer NOT NULL,
     event_rows      integer NOT NULL,
-    checksum        bytea NOT NULL,             -- of the raw block that went in with it
-    chain           bytea NOT NULL,             -- SHA-256 over the chain of the row written before it, and this batch
-    committed_at    timestamptz NOT NULL DEFAULT now(),
+    written_us      bigint NOT NULL,            -- when the batch was formed, by the recorder's clock
+    block_hash      bytea NOT NULL,             -- SHA-256 of its raw block, dictionary included; empty without a block
+    hash            bytea NOT NULL,             -- SHA-256 over the hash of the row before it, the session's key, and all
+                                                -- columns above; of a summary: that of its last batch
     PRIMARY KEY (session_id, batch_number),
-    CHECK (first_batch < batch_number),
+    CHECK (first_batch <= batch_number),
     CHECK (last_frame - first_frame + 1 = deltas + snapshots + trades + controls + stales + rejects)
 );
 
 CREATE INDEX rl_write_ledger_time ON rl_write_ledger USING brin (last_received_us);
 
--- Each partition that retention has dropped. One of which there is no row here, and no table, was dropped by hand. When
--- all partitions of a day are dropped, what the other tables have of it is summarised: a row for each of these too.
-CREATE TABLE rl_partition_drops (
-    table_name      text NOT NULL,
-    day             date NOT NULL,              -- UTC, of receive time
-    dropped_at      timestamptz NOT NULL DEFAULT now(),
-    dropped_by      text NOT NULL DEFAULT current_user,
-    code_version    text NOT NULL,
-    kept_days       integer,                    -- as configured
-    exchange_before_ms bigint,                  -- the day's deltas and trades were earlier, by the exchange's time
-    row_count       bigint,                     -- of a summary: how many rows were deleted
-    PRIMARY KEY (table_name, day, dropped_at)
-);
+-- Each partition that retention has dropped: kept_days as configured; by the exchange's time the day's deltas and trades
+-- were earlier than exchange_before_ms. A missing partition without a row here was not dropped by retention.
+CREATE VIEW rl_partition_drops WITH (security_invoker = true) AS
+SELECT c.entry_number, d.table_name, d.day, to_timestamp(c.entered_us / 1000000.0) AS dropped_at, d.dropped_by,
+       d.code_version, d.kept_days, d.exchange_before_ms
+  FROM rl_chain c, json_to_record(c.content::json) AS d(table_name text, day date, dropped_by text, code_version text,
+                                                        kept_days integer, exchange_before_ms bigint)
+ WHERE c.kind = 'drop' AND c.session_key IS NULL;
+
+-- Each day (UTC) that is summarised, since all its partitions are dropped: how many rows of which tables were deleted.
+-- summaries_hash is the SHA-256 over the summaries in the ledger that were left of the day: see docs/proof.md.
+CREATE VIEW rl_day_summaries WITH (security_invoker = true) AS
+SELECT c.entry_number, s.day, to_timestamp(c.entered_us / 1000000.0) AS summarised_at, s.summarised_by, s.code_version,
+       s.deleted, s.summaries_hash
+  FROM rl_chain c, json_to_record(c.content::json) AS s(day date, summarised_by text, code_version text, deleted json,
+                                                        summaries_hash text)
+ WHERE c.kind = 'summary' AND c.session_key IS NULL;
+
+-- What `verify --record` has proven: of a session and a day (UTC) that nothing more is written of, the frames up to a
+-- hash in its ledger, and the count and the sum of hashes of the rows of each kind that follow from them.
+CREATE VIEW rl_proofs WITH (security_invoker = true) AS
+SELECT c.entry_number, p.day, c.session_key, c.ledger_hash, p.decoder_version, p.code_version,
+       to_timestamp(c.entered_us / 1000000.0) AS proven_at, p.rows
+  FROM rl_chain c, json_to_record(c.content::json) AS p(day date, decoder_version integer, code_version text, rows json)
+ WHERE c.kind = 'proof';
 
 -- ---------------------------------------------------------------- for later stages
 
@@ -493,11 +547,11 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     WITH named AS (
         SELECT c.oid FROM pg_class c
          WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY (ARRAY[
-               'rl_schema_versions', 'rl_database', 'rl_markets', 'rl_orderbook_sessions', 'rl_delta_rows',
+               'rl_schema_versions', 'rl_database', 'rl_chain', 'rl_markets', 'rl_orderbook_sessions', 'rl_delta_rows',
                'rl_trade_rows', 'rl_snapshot_rows', 'rl_market_events', 'rl_connection_events', 'rl_orderbook_gaps',
                'rl_book_states', 'rl_proven_empty_rows', 'rl_orderbook_rejects', 'rl_orderbook_audits',
-               'rl_raw_blocks', 'rl_tracker_states', 'rl_raw_lexicons', 'rl_write_ledger', 'rl_partition_drops',
-               'rl_models', 'rl_trading_episodes', 'rl_trading_actions',
+               'rl_raw_blocks', 'rl_tracker_states', 'rl_raw_lexicons', 'rl_write_ledger', 'rl_models',
+               'rl_trading_episodes', 'rl_trading_actions', 'rl_partition_drops', 'rl_day_summaries', 'rl_proofs',
                'rl_orderbook_deltas', 'rl_orderbook_snapshots', 'rl_orderbook_trades', 'rl_ledger_holes',
                'rl_proven_empty', 'rl_book_spans', 'rl_market_coverage'])
     )
@@ -560,7 +614,7 @@ DECLARE
     has_reader boolean := EXISTS (SELECT FROM pg_roles WHERE rolname = 'rl_reader');
     -- What the views need may be called by those who read.
     readable text[] := ARRAY['rl_spans', 'rl_proofs_between'];
-    functions text[] := readable || ARRAY['rl_own_relations', 'rl_protect_relation', 'rl_protect',
+    functions text[] := readable || ARRAY['rl_append', 'rl_own_relations', 'rl_protect_relation', 'rl_protect',
                                           'rl_ensure_partitions', 'rl_newest_exchange_ms', 'rl_may_be_later',
                                           'rl_drop_partition', 'rl_summarise_day'];
     command text;
@@ -664,9 +718,9 @@ BEGIN
     RETURN newest_ms;
 END $$;
 
--- Whether what was received on a day may be later than an instant: by the exchange's times, as far as they can be true,
--- and by the database's own clock when it was written. Where retention has dropped the day's deltas and trades, what it
--- noted of them decides.
+-- Whether what was received on a day may be later than an instant: by the exchange's times, ignoring times more than an
+-- hour in the future, and by the database's clock, where that was more than an hour ahead of the recorder's when a
+-- session of the day was opened. Where retention has dropped the day's deltas and trades, what it noted of them decides.
 CREATE FUNCTION rl_may_be_later(of_day date, at_ms bigint) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET lock_timeout = '500ms' AS $$
 DECLARE
@@ -680,39 +734,46 @@ BEGIN
         OR EXISTS (SELECT FROM rl_trade_rows
                     WHERE received_us >= from_us AND received_us < until_us
                       AND timestamp_ms > at_ms AND timestamp_ms <= now_ms)
-        OR EXISTS (SELECT FROM rl_write_ledger
-                    WHERE last_received_us >= from_us AND last_received_us < until_us
-                      AND committed_at > to_timestamp(at_ms / 1000.0))
+        OR EXISTS (SELECT FROM rl_orderbook_sessions s JOIN rl_chain c USING (session_key)
+                    WHERE s.session_id = ANY (ARRAY(SELECT DISTINCT l.session_id FROM rl_write_ledger l
+                                                     WHERE l.last_received_us >= from_us
+                                                       AND l.last_received_us < until_us))
+                      AND c.kind = 'opening'
+                    GROUP BY s.session_id, s.started_us
+                   HAVING min(c.entered_us) - s.started_us > 3600000000
+                      AND until_us + min(c.entered_us) - s.started_us > at_ms * 1000)
         OR EXISTS (SELECT FROM rl_partition_drops d
                     WHERE d.day = of_day AND d.table_name IN ('rl_delta_rows', 'rl_trade_rows')
                       AND d.exchange_before_ms > at_ms);
 END $$;
 
--- Drops the partition of a day, with a row about it; not where two other days of the table were dropped in 24 hours, and
--- returns whether it did. A drop waits for readers, and writers wait for the drop: so it gives up soon, and is retried.
+-- Drops a day's partition, and appends that to rl_chain. Returns false, and drops nothing, if two other days of the table
+-- were dropped in the last 24 hours. A drop waits for readers, and writers wait for the drop: so it gives up soon, and is
+-- retried.
 CREATE FUNCTION rl_drop_partition(parent text, of_day date, kept integer, before_ms bigint, version text) RETURNS boolean
 LANGUAGE plpgsql SET search_path FROM CURRENT SET lock_timeout = '500ms' AS $$
 BEGIN
-    -- Another recorder that drops as well counts after this one has committed.
-    LOCK TABLE rl_partition_drops IN SHARE ROW EXCLUSIVE MODE;
+    -- The next recorder counts the drops of this one only after it has committed.
+    PERFORM FROM rl_database FOR UPDATE;
     IF (SELECT count(DISTINCT d.day) FROM rl_partition_drops d
          WHERE d.table_name = parent AND d.day <> of_day
            AND d.dropped_at > now() - interval '24 hours' AND d.dropped_at <= now()) >= 2 THEN
         RETURN false;
     END IF;
     EXECUTE format('DROP TABLE %I', parent || '_' || to_char(of_day, 'YYYYMMDD'));
-    INSERT INTO rl_partition_drops (table_name, day, code_version, kept_days, exchange_before_ms)
-    VALUES (parent, of_day, version, kept, before_ms);
+    PERFORM rl_append('drop', NULL, NULL, json_build_object(
+        'table_name', parent, 'day', of_day, 'dropped_by', current_user, 'code_version', version,
+        'kept_days', kept, 'exchange_before_ms', before_ms)::text);
     RETURN true;
 END $$;
 
 -- Summarises what is left of a day whose partitions are all dropped. Batches of a session that follow each other become
--- one row of the ledger, with the sums of their counts and the chain of the last. Rows of the other tables are deleted,
--- and their counts in the ledger reduced, so that a count says how many rows are there; how many were deleted is noted
--- with the drops. Of each market's book in a session that continues, the state at the end of the day stays. Returns how
--- many rows of the ledger went.
+-- one row of the ledger, with the sums of their counts and the hash of the last. Rows of the other tables are deleted,
+-- and their counts in the ledger reduced, so that a count says how many rows are there. Of each market's book in a
+-- session that continues, the state at the end of the day stays. An entry of rl_chain says how many rows were deleted,
+-- and has a hash over the summaries. Returns how many ledger rows were merged away.
 CREATE FUNCTION rl_summarise_day(of_day date, version text) RETURNS bigint
-LANGUAGE plpgsql SET search_path FROM CURRENT SET lock_timeout = '5s' AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET lock_timeout = '5s' SET bytea_output = 'hex' AS $$
 DECLARE
     from_us     bigint := (of_day - date '1970-01-01')::bigint * 86400000000;
     until_us    bigint := from_us + 86400000000;
@@ -721,6 +782,8 @@ DECLARE
     merged      bigint;
     deleted     bigint;
     detail      record;
+    counts      jsonb;
+    summaries   bytea;
 BEGIN
     WITH ranges AS (
         SELECT session_id, min(batch_number) AS first, max(batch_number) AS last FROM rl_write_ledger
@@ -744,7 +807,7 @@ BEGIN
                sum(proven_empty_rows) AS proven_empty_rows, sum(tracker_state_rows) AS tracker_state_rows,
                sum(connection_event_rows) AS connection_event_rows, sum(reject_rows) AS reject_rows,
                sum(audit_rows) AS audit_rows, sum(event_rows) AS event_rows
-          FROM grouped GROUP BY session_id, run HAVING count(*) > 1
+          FROM grouped GROUP BY session_id, run
     )
     UPDATE rl_write_ledger l
        SET first_batch = r.first_batch, first_frame = r.first_frame, first_received_us = r.first_received_us,
@@ -760,8 +823,7 @@ BEGIN
        AND s.last_received_us < until_us AND l.session_id = s.session_id
        AND l.batch_number >= s.first_batch AND l.batch_number < s.batch_number;
     GET DIAGNOSTICS merged = ROW_COUNT;
-    INSERT INTO rl_partition_drops (table_name, day, code_version, row_count)
-    VALUES ('rl_write_ledger', of_day, version, merged);
+    counts := jsonb_build_object('rl_write_ledger', merged);
 
     FOR detail IN
         SELECT * FROM (VALUES
@@ -796,13 +858,21 @@ BEGIN
                 ' AND n.market_id = t.market_id AND n.frame_number > t.frame_number AND n.received_us < $2)'
             ELSE format('t.%I >= $1', detail.time_name) END)
         INTO deleted USING from_us, until_us, sessions;
-        INSERT INTO rl_partition_drops (table_name, day, code_version, row_count)
-        VALUES (detail.source, of_day, version, deleted);
+        counts := counts || jsonb_build_object(detail.source, deleted);
     END LOOP;
 
     DELETE FROM rl_raw_lexicons x USING rl_orderbook_sessions s
      WHERE s.session_id = x.session_id AND s.ended_us < until_us
        AND NOT EXISTS (SELECT FROM rl_raw_blocks b WHERE b.session_id = x.session_id);
+
+    SELECT sha256(COALESCE(string_agg(convert_to(to_jsonb(l)::text, 'UTF8'), '\x0a' ORDER BY l.session_id, l.batch_number),
+                           '')) INTO summaries
+      FROM rl_write_ledger l
+     WHERE l.session_id = ANY (sessions) AND l.first_batch IS NOT NULL
+       AND l.last_received_us >= from_us AND l.last_received_us < until_us;
+    PERFORM rl_append('summary', NULL, NULL, json_build_object(
+        'day', of_day, 'summarised_by', current_user, 'code_version', version, 'deleted', counts,
+        'summaries_hash', encode(summaries, 'hex'))::text);
     RETURN merged;
 END $$;
 

@@ -122,7 +122,7 @@ async def test_other_roles_may_do_nothing(owner_url: str) -> None:
     with psycopg.connect(owner_url) as owner:
         owner.execute("SELECT rl_ensure_partitions(current_date + 4, current_date + 4)")
     assert len(relations(owner_url)) > 40
-    assert len(functions(owner_url)) == 10
+    assert len(functions(owner_url)) == 11
     for role in OTHERS:
         assert allowed(owner_url, role) == [], role
         assert rights(owner_url, role) == [], role

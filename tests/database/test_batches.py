@@ -16,9 +16,9 @@ from collector.database._ledger import StoredSession
 from collector.database._markets import fetch_market_ids
 from collector.database._sessions import close_session, open_session
 from collector.errors import LedgerConflict, StoreRejected, StoreUnavailable
-from collector.facts import Fact, FeedTracker, FrameBatch
+from collector.facts import DECODER_VERSION, Fact, FeedTracker, FrameBatch
 from collector.postgres import TrioConnection, open_connection
-from collector.rawblocks import checksum_of, decode_block
+from collector.rawblocks import decode_block, hash_block
 from collector.storage import DAY_US, Batch, SessionEnding, SessionOpening
 from tests.frames import RECEIVED_US, delta_text, received, snapshot_text, subscribed_text, trade_text
 from tests.tcp_proxy import open_proxy, server_target, through_port
@@ -52,6 +52,7 @@ def opening(**changes: Any) -> SessionOpening:  # noqa: ANN401 - fields of Sessi
         "ws_url": "ws://127.0.0.1/",
         "environment": "demo",
         "code_version": "1",
+        "decoder_version": DECODER_VERSION,
         "sample_rate": 1,
         "use_yes_price": False,
         "started_us": RECEIVED_US,
@@ -61,7 +62,9 @@ def opening(**changes: Any) -> SessionOpening:  # noqa: ANN401 - fields of Sessi
 
 def batch_of(frames: FrameBatch, number: int = 1, facts: Sequence[Fact] | None = None) -> Batch:
     last = frames.frames[-1].number
-    return Batch(number, frames.frames, frames.facts if facts is None else facts, frames.counts, last + 1)
+    return Batch(
+        number, frames.frames, frames.facts if facts is None else facts, frames.counts, last + 1, RECEIVED_US
+    )
 
 
 @asynccontextmanager
@@ -221,16 +224,13 @@ async def test_raw_block_and_ledger_tell_the_whole_batch(database_url: str) -> N
     async with ready(database_url) as (connection, session, market_ids):
         await write_batch(connection, session, batch_of(frames), market_ids)
 
-    ((first, payload, checksum),) = rows(
-        database_url, "SELECT first_frame, payload, checksum FROM rl_raw_blocks"
-    )
+    ((first, payload),) = rows(database_url, "SELECT first_frame, payload FROM rl_raw_blocks")
     assert decode_block(first, payload).frames == frames.frames
-    assert checksum == checksum_of(payload)
     assert rows(
         database_url,
         "SELECT first_frame, last_frame, deltas, snapshots, trades, controls,"
-        " stales, rejects, delta_rows, gap_rows, reject_rows, checksum FROM rl_write_ledger",
-    ) == [(1, 7, 3, 1, 1, 1, 0, 1, 3, 2, 1, checksum)]
+        " stales, rejects, delta_rows, gap_rows, reject_rows, block_hash FROM rl_write_ledger",
+    ) == [(1, 7, 3, 1, 1, 1, 0, 1, 3, 2, 1, hash_block(payload))]
     assert rows(
         database_url,
         "SELECT frames, deltas, snapshots, trades, controls, stales, rejects, gaps, batches, last_message_us"

@@ -38,7 +38,9 @@ def batches_of(session: SessionOpening, texts: tuple[str, ...] = TEXTS) -> list[
     batches: list[Batch] = []
     for number, first in enumerate(range(0, len(frames), 3), 1):
         batch, facts = fold.process(frames[first : first + 3])
-        batches.append(Batch(number, batch.frames, facts, batch.counts, batch.frames[-1].number + 1))
+        batches.append(
+            Batch(number, batch.frames, facts, batch.counts, batch.frames[-1].number + 1, RECEIVED_US)
+        )
     return batches
 
 

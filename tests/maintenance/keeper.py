@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from collector.clock import WallClock, system_clock
 from collector.maintenance import Maintenance, Retention
+from collector.maintenance._silent_sessions import SilentSessions
 from collector.observe import StoreStatus
 from collector.postgres import TrioConnection
 from collector.retry import Backoff
@@ -35,6 +36,7 @@ def maintenance(
     key: int = 1,
     retention: Retention | None = None,
     clock: WallClock = system_clock,
+    silent_s: float = 60.0,
 ) -> "ObservedMaintenance":
     return ObservedMaintenance(
         database_url=url,
@@ -46,6 +48,7 @@ def maintenance(
         clock=clock,
         backoff=Backoff(random.Random(1), 0.5, 5.0),
         ready=ready,
+        silent_sessions=SilentSessions(silent_s),
     )
 
 
@@ -57,6 +60,7 @@ async def keep(
     day: int | None = None,
     ahead_us: int = 0,
     status: StoreStatus | None = None,
+    silent_s: float = 60.0,
 ) -> StoreStatus:
     """Run the keeper until the database is in order, and stop it."""
     status = status or StoreStatus()
@@ -66,7 +70,7 @@ async def keep(
 
     async with trio.open_nursery() as nursery:
         ready = trio.Event()
-        keeper = maintenance(url, status, ready, key=key, retention=retention, clock=clock)
+        keeper = maintenance(url, status, ready, key=key, retention=retention, clock=clock, silent_s=silent_s)
         nursery.start_soon(keeper.run)
         with trio.fail_after(20):
             await ready.wait()

@@ -1,7 +1,5 @@
 """The schema, partitions, retention, and sessions of recorders that died."""
 
-from typing import Any
-
 import psycopg
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -112,18 +110,29 @@ async def test_reader_that_holds_up_a_change_of_rights_holds_up_nothing_else(dat
 
 
 async def test_sessions_of_a_dead_recorder_are_closed(database_url: str) -> None:
-    """A session left active is closed as an error once its recorder's lock is free, and not before."""
+    """
+    A session left active is closed as an error once its recorder's lock is free, and not before. Its entry in
+    the chain says that another process has presumed its end.
+    """
+    found = "SELECT session_id, status, end_reason FROM rl_orderbook_sessions ORDER BY 1"
     async with open_connection(database_url) as connection:
         await apply_schema(connection)
         dead = await open_session(connection, opening(recorder_key=11))
         living = await open_session(connection, opening(recorder_key=12))
         await connection.execute("SELECT pg_advisory_lock(12)")
         await keep(database_url, key=13)
+        assert {status for _, status, _ in rows(database_url, found)} == {"active"}, "a minute has not passed"
+        await keep(database_url, key=13, silent_s=0)
 
-    found: list[tuple[Any, ...]] = rows(
-        database_url, "SELECT session_id, status, end_reason FROM rl_orderbook_sessions ORDER BY 1"
-    )
-    assert found == [(dead.session_id, "error", "recorder_died"), (living.session_id, "active", None)]
+    assert rows(database_url, found) == [
+        (dead.session_id, "error", "recorder_died"),
+        (living.session_id, "active", None),
+    ]
+    assert rows(database_url, "SELECT kind, session_key FROM rl_chain ORDER BY 1") == [
+        ("opening", dead.key),
+        ("opening", living.key),
+        ("presumed", dead.key),
+    ]
 
 
 async def test_database_that_is_away_is_waited_for(refusing_port: int) -> None:

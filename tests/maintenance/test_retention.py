@@ -1,5 +1,6 @@
 """Which partitions retention drops, and that no single wrong clock makes it drop one."""
 
+import json
 from typing import Final
 
 import psycopg
@@ -24,6 +25,10 @@ INSERT: Final = (
     "INSERT INTO rl_delta_rows (received_us, timestamp_ms, sequence_number, delta_e2, old_size_e2,"
     " session_id, sid, market_id, price_e4, is_yes)"
 )
+
+
+DROPS_BACK = "UPDATE rl_chain SET entered_us = entered_us - 2 * 86400000000::bigint"
+"""Two days ago."""
 
 
 def today() -> int:
@@ -81,7 +86,7 @@ async def test_rows_and_raw_blocks_have_a_retention_each(database_url: str) -> N
         for day in (-6, -5)
     ]
 
-    rows_back = "UPDATE rl_partition_drops SET dropped_at = dropped_at - interval '25 hours'"
+    rows_back = "UPDATE rl_chain SET entered_us = entered_us - 25 * 3600000000::bigint WHERE kind = 'drop'"
     with psycopg.connect(database_url) as connection:
         connection.execute(rows_back)
     status = await keep(database_url, retention=retention)
@@ -160,15 +165,15 @@ async def test_raw_blocks_whose_rows_went_earlier(database_url: str) -> None:
                 "SELECT rl_drop_partition(%s, current_date - 20, 1, %s, '1.0.0')",
                 (table, (today() + before_days) * DAY_MS),
             )
-        connection.execute("UPDATE rl_partition_drops SET dropped_at = now() - interval '2 days'")
+        connection.execute(f"{DROPS_BACK} WHERE kind = 'drop'")
 
     await keep(database_url, retention=Retention(raw_days=10))
     assert kept(database_url, "rl_raw_blocks")[:2] == [-20, -17], "its trades may be of two days ago"
 
     with psycopg.connect(database_url) as connection:
         connection.execute(
-            "UPDATE rl_partition_drops SET dropped_at = now() - interval '2 days', exchange_before_ms = %s",
-            ((today() - 15) * DAY_MS,),
+            f"{DROPS_BACK}, content = (content::jsonb || %s::jsonb)::text WHERE kind = 'drop'".encode(),
+            (json.dumps({"exchange_before_ms": (today() - 15) * DAY_MS}),),
         )
     await keep(database_url, retention=Retention(raw_days=10))
     assert kept(database_url, "rl_raw_blocks")[0] == -16
@@ -256,7 +261,9 @@ async def test_quiet_day_of_a_clock_that_was_behind(database_url: str) -> None:
     await keep(database_url, retention=Retention(30, 30))
     with psycopg.connect(database_url) as connection:
         # Two older days, which the recording above has made.
-        connection.execute("UPDATE rl_partition_drops SET dropped_at = dropped_at - interval '25 hours'")
+        connection.execute(
+            "UPDATE rl_chain SET entered_us = entered_us - 25 * 3600000000::bigint WHERE kind = 'drop'"
+        )
     await keep(database_url, retention=Retention(30, 30))
     assert kept(database_url, "rl_raw_blocks")[:2] == [-40, -34], "-41 and -35 are gone"
 

@@ -72,11 +72,11 @@ async def assert_closes(url: str) -> None:
 
 @pytest.mark.parametrize("batch_frames", [1, 3, len(TEXTS)])
 async def test_the_first_day_of_a_session(each_database_url: str, batch_frames: int) -> None:
-    """One row of the ledger is left of it, the chain continues, and the second day is as it was."""
+    """One row of the ledger is left of it, the hashes continue, and the second day is as it was."""
     url = each_database_url
     await write_recording(url, frames(), ended_us=START_US + 2 * DAY_US, batch_frames=batch_frames)
     whole = fetch(url, FRAMES)
-    last = fetch(url, "SELECT chain FROM rl_write_ledger ORDER BY batch_number DESC LIMIT 1")
+    last = fetch(url, "SELECT hash FROM rl_write_ledger ORDER BY batch_number DESC LIMIT 1")
     coverage = f"SELECT * FROM rl_book_spans WHERE from_us >= {NEXT_US} ORDER BY 1, 2, 3"
     covered = fetch(url, coverage)
     await summarise(url)
@@ -89,7 +89,7 @@ async def test_the_first_day_of_a_session(each_database_url: str, batch_frames: 
     batches = len(TEXTS) // batch_frames
     assert rows == [(1, batches, 1, batches * batch_frames)]
     assert fetch(url, FRAMES) == whole
-    assert fetch(url, "SELECT chain FROM rl_write_ledger ORDER BY batch_number DESC LIMIT 1") == last
+    assert fetch(url, "SELECT hash FROM rl_write_ledger ORDER BY batch_number DESC LIMIT 1") == last
     assert fetch(url, "SELECT * FROM rl_ledger_holes") == []
     assert fetch(url, coverage) == covered
     # With batches of three, a block that begins on the first day has frames of the second.
@@ -101,9 +101,7 @@ async def test_the_first_day_of_a_session(each_database_url: str, batch_frames: 
         for table, time in DETAILS.items()
     }
     assert left == {table: [(2,)] if table == "rl_book_states" else [(0,)] for table in DETAILS}, "of A and B"
-    dropped = dict(
-        fetch(url, "SELECT table_name, row_count FROM rl_partition_drops WHERE row_count IS NOT NULL")
-    )
+    dropped = dict(fetch(url, "SELECT key, value::integer FROM rl_day_summaries, json_each_text(deleted)"))
     assert dropped == {
         "rl_write_ledger": batches - 1,
         "rl_orderbook_gaps": 1,

@@ -13,7 +13,7 @@ from collector.database import apply_schema, ensure_partitions
 from collector.database._batches import write_batch
 from collector.database._markets import fetch_market_ids
 from collector.database._sessions import close_session, open_session
-from collector.facts import LastExact, ReceivedFrame
+from collector.facts import DECODER_VERSION, LastExact, ReceivedFrame
 from collector.postgres import open_connection
 from collector.recording import SessionReport, verify_sessions
 from collector.storage import (
@@ -78,6 +78,7 @@ async def write_recording(
         ws_url="ws://x/",
         environment="demo",
         code_version="1",
+        decoder_version=DECODER_VERSION,
         sample_rate=sample_rate,
         use_yes_price=False,
         started_us=started_us,
@@ -102,7 +103,7 @@ async def write_recording(
             await write_batch(
                 connection,
                 session,
-                Batch(number, batch.frames, rows, batch.counts, next_frame, notes),
+                Batch(number, batch.frames, rows, batch.counts, next_frame, started_us, notes),
                 market_ids,
             )
         if ending is not None:

@@ -70,12 +70,12 @@ SPOILS = {
     "a block's byte": (
         "UPDATE rl_raw_blocks SET payload = set_byte(payload, 50, get_byte(payload, 50) # 1)"
         " WHERE first_frame = 1",
-        "checksums",
+        "another hash",
     ),
-    "a block and its checksum": (
-        "UPDATE rl_raw_blocks SET payload = '\\x00', checksum = substring(sha256('\\x00')"
-        " for 8) WHERE first_frame = 1",
-        "checksums",
+    "a block and its hash": (
+        "WITH changed AS (UPDATE rl_raw_blocks SET payload = '\\x00' WHERE first_frame = 1 RETURNING 1)"
+        " UPDATE rl_write_ledger SET block_hash = sha256('\\x00') WHERE batch_number = 1",
+        "batch 1",
     ),
     "a lost block": ("DELETE FROM rl_raw_blocks WHERE first_frame = 1", "is missing"),
     "a ledger's count": (
@@ -88,7 +88,7 @@ SPOILS = {
         "receive times",
     ),
     "a session's count": ("UPDATE rl_orderbook_sessions SET deltas = deltas + 1", "session's counts"),
-    "a lost lexicon": ("DELETE FROM rl_raw_lexicons", "can't be read"),
+    "a lost dictionary": ("DELETE FROM rl_raw_lexicons", "another hash"),
 }
 
 
@@ -148,7 +148,7 @@ async def test_batches_without_frames_are_told_apart(database_url: str) -> None:
         for number, (run, notes) in enumerate(runs, 1):
             batch, rows = fold.process(run, notes)
             next_frame += len(run)
-            await link.write(Batch(number, run, rows, batch.counts, next_frame, notes))
+            await link.write(Batch(number, run, rows, batch.counts, next_frame, START_US, notes))
         await link.end(ending)
 
     (report,) = await verify(database_url)

@@ -31,7 +31,7 @@ class Feed:
 
 async def test_batch_is_due_when_enough_rows_wait(autojump_clock: MockClock) -> None:
     """A full batch does not wait for the interval."""
-    backlog, feed = Backlog(batch_rows=10, flush_interval_s=1.0), Feed()
+    backlog, feed = Backlog(batch_rows=10, flush_interval_s=1.0, clock=lambda: 5), Feed()
     feed.put(backlog, 10)
 
     batch = await backlog.take()
@@ -43,7 +43,7 @@ async def test_batch_is_due_when_enough_rows_wait(autojump_clock: MockClock) -> 
 
 async def test_batch_is_due_an_interval_after_its_first_row(autojump_clock: MockClock) -> None:
     """Few rows wait as long as the interval, counted from the first of them, however many follow."""
-    backlog, feed = Backlog(batch_rows=10, flush_interval_s=1.0), Feed()
+    backlog, feed = Backlog(batch_rows=10, flush_interval_s=1.0, clock=lambda: 5), Feed()
 
     async def trickle() -> None:
         await trio.sleep(5)
@@ -61,7 +61,7 @@ async def test_batch_is_due_an_interval_after_its_first_row(autojump_clock: Mock
 
 async def test_what_comes_during_a_write_is_the_next_batch(autojump_clock: MockClock) -> None:
     """However many rows have come meanwhile, they go in together; numbers follow each other."""
-    backlog, feed = Backlog(batch_rows=10, flush_interval_s=1.0), Feed()
+    backlog, feed = Backlog(batch_rows=10, flush_interval_s=1.0, clock=lambda: 5), Feed()
     feed.put(backlog, 10)
     first = await backlog.take()
     for _ in range(7):
@@ -79,7 +79,7 @@ async def test_what_comes_during_a_write_is_the_next_batch(autojump_clock: MockC
 
 async def test_flush_makes_a_batch_of_what_waits(autojump_clock: MockClock) -> None:
     """An operator's flush does not wait for rows or time, and holds for one batch only."""
-    backlog, feed = Backlog(batch_rows=10, flush_interval_s=100.0), Feed()
+    backlog, feed = Backlog(batch_rows=10, flush_interval_s=100.0, clock=lambda: 5), Feed()
     feed.put(backlog, 1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(backlog.flush)
@@ -97,7 +97,7 @@ async def test_flush_makes_a_batch_of_what_waits(autojump_clock: MockClock) -> N
 
 async def test_closed_backlog_gives_what_is_left_and_then_ends(autojump_clock: MockClock) -> None:
     """Everything that was put comes out, rows that were summed until the end too, and then None."""
-    backlog, feed = Backlog(batch_rows=10, flush_interval_s=1.0), Feed()
+    backlog, feed = Backlog(batch_rows=10, flush_interval_s=1.0, clock=lambda: 5), Feed()
     feed.put(backlog, 3)
     last_rows: list[Fact] = list(FeedTracker.of_markets(["A"]).process(received(snapshot_text("A", 1))).facts)
     backlog.close(END, last_rows)
@@ -114,7 +114,7 @@ async def test_closed_backlog_gives_what_is_left_and_then_ends(autojump_clock: M
 
 async def test_flush_ends_although_frames_keep_coming(autojump_clock: MockClock) -> None:
     """Flushing waits for what was there when it was asked for, not for what comes meanwhile."""
-    backlog, feed = Backlog(batch_rows=1000, flush_interval_s=100.0), Feed()
+    backlog, feed = Backlog(batch_rows=1000, flush_interval_s=100.0, clock=lambda: 5), Feed()
     feed.put(backlog, 5)
 
     async def write() -> None:
@@ -141,7 +141,7 @@ async def test_flush_ends_although_frames_keep_coming(autojump_clock: MockClock)
 
 async def test_large_settings_are_honoured_within_the_bound(autojump_clock: MockClock) -> None:
     """A batch is due at the bound of its frames, and what is left over keeps its own waiting time."""
-    backlog, feed = Backlog(batch_rows=10_000, flush_interval_s=60.0), Feed()
+    backlog, feed = Backlog(batch_rows=10_000, flush_interval_s=60.0, clock=lambda: 5), Feed()
     for _ in range(11):
         feed.put(backlog, 500)
 
@@ -161,7 +161,7 @@ def test_every_frame_comes_out_once_in_order(sizes: list[int], batch_rows: int) 
     frames: list[ReceivedFrame] = []
 
     async def run() -> None:
-        backlog, feed = Backlog(batch_rows, 1.0), Feed()
+        backlog, feed = Backlog(batch_rows, 1.0, lambda: 5), Feed()
         for size in sizes:
             feed.put(backlog, size)
         backlog.close(END)

@@ -106,7 +106,10 @@ async def test_a_stop_is_an_event(autojump_clock: MockClock) -> None:
 
 
 async def test_records_are_noted_by_the_sessions_that_they_concern(autojump_clock: MockClock) -> None:
-    """What is known of the exchange when a session begins, then changes; records of its own markets alone."""
+    """
+    What is known of the exchange when a session begins, then changes; and records of markets, also of one
+    that no session follows.
+    """
     bench = Bench()
     records = bench.context.records
     records.use_status(ACTIVE)
@@ -131,6 +134,7 @@ async def test_records_are_noted_by_the_sessions_that_they_concern(autojump_cloc
         {"path": "/exchange/status", "record": json.loads(INACTIVE)},
         {"path": "/exchange/schedule", "record": {"schedule": {"maintenance_windows": []}}},
         {"path": "/markets/A", "record": {"ticker": "A"}},
+        {"path": "/markets/other", "record": {}},
     ]
     await records.use_markets({"A": b"{}"})
     assert not records.held_books

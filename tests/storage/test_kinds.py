@@ -55,7 +55,7 @@ EXAMPLES: tuple[Any, ...] = (
     GapFact(1, 2, 2, 14, 15, Cause.AUDIT_MISMATCH, "A", "orderbook_delta"),
     AuditFact("A", 5, 15, False, "yes 4500: book 1, exchange 2", sid=1),
     RejectFact(16, 17, "a NUL \0 in it", "text \0 of the frame"),
-    RawBlock(1, 2, 3, 4, 1, 0, b"12345678", b"\x00payload"),
+    RawBlock(1, 2, 3, 4, 5, 1, 0, b"\x00payload"),
 )
 
 
