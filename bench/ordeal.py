@@ -34,7 +34,7 @@ from attrs import define, field, frozen
 from bench.rig import LAST_WORDS_CHARACTERS, START_S_MAX, free_port, read_env_file, run_program, wait_until
 from collector.postgres import open_connection
 from collector.rawblocks import decode_block
-from collector.recording import SessionReport, verify_sessions
+from collector.recording import SessionReport, verify_recording
 
 PROGRAMS_15: Final = Path("/usr/lib/postgresql/15/bin")
 POLL_S: Final = 0.05
@@ -378,10 +378,11 @@ def match(sent: dict[int, Sent], sessions: Iterable[Session], findings: list[str
     return [Match(number, of, found.get(number)) for number, of in sorted(sent.items())]
 
 
-async def verify(server: Server) -> list[SessionReport]:
-    """What `collector verify` says of everything."""
+async def verify(server: Server) -> tuple[list[SessionReport], list[str]]:
+    """The reports and findings of `collector verify`."""
     async with open_connection(server.url) as connection:
-        return await verify_sessions(connection, None, lambda report: None)
+        verdict = await verify_recording(connection)
+    return verdict.sessions, verdict.findings
 
 
 @define
@@ -410,10 +411,8 @@ async def prove(server: Server, account_path: Path) -> Proof:
     sent = await trio.to_thread.run_sync(read_account, account_path)
     sessions = await trio.to_thread.run_sync(read_sessions, server, findings)
     matches = await trio.to_thread.run_sync(match, sent, sessions, findings)
-    reports = await verify(server)
-    findings += [
-        f"verify: session {report.session_id}: {text}" for report in reports for text in report.findings
-    ]
+    reports, texts = await verify(server)
+    findings += [f"verify: {text}" for text in texts]
     findings += [
         f"session {session.session_id}: {found.lost:,} frames lost, and it says {session.status}"
         f" ({session.end_reason})"

@@ -256,7 +256,7 @@ def cut_batches(frames: Sequence[ReceivedFrame]) -> Iterator[Batch]:
     for number, first in enumerate(range(0, len(frames), BATCH_ROWS), 1):
         folded = tracker.process(frames[first : first + BATCH_ROWS])
         next_frame = first + len(folded.frames) + 1
-        yield Batch(number, folded.frames, folded.facts, folded.counts, next_frame, 0)
+        yield Batch(number, folded.frames, folded.facts, folded.counts, next_frame, formed_us=0)
 
 
 def read_sizes(database: Database) -> Sizes:

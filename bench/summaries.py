@@ -40,7 +40,7 @@ from bench.rig import (
 )
 from collector.database import apply_schema, summarise_day
 from collector.postgres import TrioConnection, open_connection
-from collector.recording import verify_sessions, verify_tables
+from collector.recording import verify_recording
 from collector.storage import DAY_US, KINDS, RAW_BLOCK
 
 MARKETS: Final = 300
@@ -179,11 +179,7 @@ async def fill(database: Database, days: int, sessions: int, batches: int) -> fl
 async def find_faults(database: Database) -> list[str]:
     """What `verify` finds."""
     async with open_connection(database.url) as connection:
-        reports = await verify_sessions(connection, None, lambda report: None)
-        return [
-            *(finding for report in reports for finding in report.findings),
-            *await verify_tables(connection),
-        ]
+        return (await verify_recording(connection)).findings
 
 
 async def record(database: Database, folder: Path, seconds: int) -> list[tuple[str, str]]:

@@ -37,38 +37,54 @@ _SESSION_OPTION = click.option(
 )
 
 
+def _hash(_context: click.Context, _option: click.Parameter, value: str | None) -> str:
+    if value is None or re.fullmatch(r"[0-9A-Fa-f]{64}", value):
+        return (value or "").lower()
+    raise click.BadParameter("must be a hash that `verify` or the log has printed: 64 hexadecimal digits")
+
+
 @click.command()
 @_SESSION_OPTION
-@click.option("--json", "as_json", is_flag=True, help="A JSON object for each session, a line each.")
-def verify(session: str | None, as_json: bool) -> None:
-    """Prove the recording in DATABASE_URL complete and consistent, or say where it is not (exit status 1)."""
+@click.option(
+    "--expect",
+    "expected_hash",
+    metavar="HASH",
+    callback=_hash,
+    help="A hash of the chain that was kept elsewhere: all up to its entry must be unchanged.",
+)
+@click.option("--json", "as_json", is_flag=True, help="A JSON object for each session and one for the rest.")
+def verify(session: str | None, expected_hash: str, as_json: bool) -> None:
+    """
+    Prove the recording in DATABASE_URL complete and consistent, or say where it is not (exit status 1).
+
+    docs/proof.md says what is proven, and what is not.
+    """
     set_up_logs("INFO", None)
-    from collector.recording import SessionReport, find_session, verify_sessions, verify_tables
+    from collector.recording import (
+        SessionReport,
+        find_session,
+        report_as_json,
+        report_lines,
+        verdict_as_json,
+        verdict_lines,
+        verify_recording,
+    )
 
     def print_report(report: SessionReport) -> None:
         _end_progress()
-        if as_json:
-            click.echo(json.dumps({**attrs.asdict(report), "is_good": report.is_good}))
-            return
-        verdict = "good" if report.is_good else "NOT GOOD"
-        click.echo(
-            f"session {report.session_id} {report.session_key} ({report.status}): {verdict};"
-            f" {report.frames} frames in {report.batches} batches, {report.gaps} recorded gaps"
-        )
-        for line in (*report.notes, *report.findings):
-            click.echo(f"  {line}")
+        for line in [json.dumps(report_as_json(report))] if as_json else report_lines(report):
+            click.echo(line)
 
     async def check(connection: "TrioConnection") -> bool:
         number = None if session is None else await find_session(connection, session)
-        reports = await verify_sessions(connection, number, print_report, _show_progress)
-        findings = [] if session is not None else await verify_tables(connection)
+        verdict = await verify_recording(
+            connection, number, print_report, _show_progress, expected_hash=expected_hash
+        )
         _end_progress()
-        _report_none(reports)
-        if findings:
-            click.echo(json.dumps({"tables": findings, "is_good": False}) if as_json else "tables: NOT GOOD")
-        for finding in [] if as_json else findings:
-            click.echo(f"  {finding}")
-        return bool(reports) and not findings and all(report.is_good for report in reports)
+        _report_none(verdict.sessions)
+        for line in [json.dumps(verdict_as_json(verdict))] if as_json else verdict_lines(verdict):
+            click.echo(line)
+        return bool(verdict.sessions) and verdict.is_good
 
     sys.exit(0 if _read_database(check) else 1)
 

@@ -3,6 +3,7 @@ All SQL of this program: what is written to the database and what is read from i
 
 Starts no task. Reads no clock.
 
+- `_definitions`: whether a database's definitions are the shipped ones.
 - `_schema`, `_partitions`: the schema with its migrations, and the partitions of days.
 - `_old_tables`: tables of an earlier program that have our names.
 - `_preflight`: whether a database is one to record into. `_identity`: which database it is.
@@ -26,9 +27,17 @@ from collector.database._book_rows import (
     is_proven_empty,
     open_book_rows,
 )
-from collector.database._chain import append_entry, chain_pages, fetch_chain_head, fetch_newest_entry
+from collector.database._chain import (
+    append_entry,
+    chain_pages,
+    fetch_chain_head,
+    fetch_database_row,
+    fetch_entry,
+)
 from collector.database._coverage import CoverageRows, CoverageSpan, fetch_coverage
+from collector.database._definitions import find_altered_definitions
 from collector.database._ledger import LEDGER_NUMBERS, ledger_numbers
+from collector.database._markets import fetch_records
 from collector.database._old_tables import (
     OldTables,
     OpenConnection,
@@ -62,6 +71,8 @@ from collector.database._preflight import (
 from collector.database._recorded import (
     fetch_batch_rows,
     fetch_session_rows,
+    fetch_state_after,
+    fetch_state_frames,
     fetch_tracker_state,
     find_sessions,
     open_row_pages,
@@ -71,7 +82,6 @@ from collector.database._schema import apply_schema, protect, require_known_vers
 from collector.database._session_store import PostgresSession
 from collector.database._session_summary import fetch_session_summaries
 from collector.database._sessions import (
-    HOLDS_LOCK,
     SilentSession,
     fetch_silent_sessions,
     presume_ended,
@@ -83,7 +93,6 @@ from collector.database._transactions import Pages, read_only
 
 __all__ = [
     "ADVICE",
-    "HOLDS_LOCK",
     "LEDGER_NUMBERS",
     "OLD_SCHEMA",
     "CoverageRows",
@@ -109,24 +118,29 @@ __all__ = [
     "fetch_changes",
     "fetch_coverage",
     "fetch_database_facts",
+    "fetch_database_row",
     "fetch_database_us",
     "fetch_dropped_days",
+    "fetch_entry",
     "fetch_excuses",
     "fetch_first_start",
     "fetch_market_names",
     "fetch_missing_partitions",
-    "fetch_newest_entry",
     "fetch_newest_message",
     "fetch_newest_snapshot",
     "fetch_old_partitions",
     "fetch_partition_facts",
     "fetch_recording_sessions",
+    "fetch_records",
     "fetch_session_rows",
     "fetch_session_summaries",
     "fetch_silent_sessions",
+    "fetch_state_after",
+    "fetch_state_frames",
     "fetch_strays",
     "fetch_tracker_state",
     "fetch_unknown_cause",
+    "find_altered_definitions",
     "find_foreign",
     "find_obstacle",
     "find_risks",

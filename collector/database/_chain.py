@@ -42,11 +42,11 @@ async def fetch_newest_entry(connection: TrioConnection, session_key: UUID) -> C
         return await cursor.fetchone()
 
 
-def chain_pages(connection: TrioConnection) -> Pages[ChainEntry]:
-    """All entries in order, a page at a time. Raises psycopg's errors, see `translate_errors`."""
+def chain_pages(connection: TrioConnection, after_entry: int) -> Pages[ChainEntry]:
+    """The entries after one with this number, in order, a page at a time. Raises psycopg's errors."""
 
     async def fetch(last: Sequence[ChainEntry] | None) -> list[ChainEntry]:
-        after = last[-1].entry_number if last else -(2**63)
+        after = last[-1].entry_number if last else after_entry
         async with connection.cursor(row_factory=class_row(ChainEntry)) as cursor:
             await cursor.execute(
                 f"SELECT {_COLUMNS} FROM rl_chain WHERE entry_number > %s ORDER BY entry_number"
@@ -56,6 +56,22 @@ def chain_pages(connection: TrioConnection) -> Pages[ChainEntry]:
             return await cursor.fetchall()
 
     return Pages(fetch)
+
+
+async def fetch_entry(connection: TrioConnection, entry_number: int) -> ChainEntry | None:
+    """One entry; None where it is not there."""
+    async with connection.cursor(row_factory=class_row(ChainEntry)) as cursor:
+        await cursor.execute(
+            f"SELECT {_COLUMNS} FROM rl_chain WHERE entry_number = %s".encode(), (entry_number,)
+        )
+        return await cursor.fetchone()
+
+
+async def fetch_database_row(connection: TrioConnection) -> tuple[str, int]:
+    """The database's key, and the number of the newest entry by its own count; empty and 0 without a row."""
+    cursor = await connection.execute("SELECT database_key::text, newest_entry FROM rl_database")
+    row = await cursor.fetchone()
+    return ("", 0) if row is None else (row[0], row[1])
 
 
 async def fetch_chain_head(connection: TrioConnection) -> str:

@@ -21,6 +21,15 @@ async def fetch_market_ids(connection: TrioConnection, tickers: Sequence[str]) -
         return dict(await cursor.fetchall())
 
 
+async def fetch_records(connection: TrioConnection) -> list[tuple[str, str | None, int | None]]:
+    """Ticker and record of all markets, and when the record was noted. Of those that have either."""
+    cursor = await connection.execute(
+        "SELECT market_ticker, record::text, noted_us FROM rl_markets"
+        " WHERE record IS NOT NULL OR noted_us IS NOT NULL ORDER BY market_ticker"
+    )
+    return await cursor.fetchall()
+
+
 async def store_noted_records(connection: TrioConnection, notes: Iterable[StreamNote]) -> None:
     """Put the records of markets among the notes of a batch beside their markets, if they are the newest."""
     newest = newest_records(notes)

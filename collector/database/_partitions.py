@@ -162,8 +162,8 @@ async def fetch_dropped_days(connection: TrioConnection, table: str) -> frozense
 
 async def fetch_missing_partitions(connection: TrioConnection) -> list[tuple[str, int]]:
     """
-    Partitions that do not exist although the ledger has frames of that day, and that retention did not drop:
-    pairs of table and day. Reads the ledger once.
+    Partitions that do not exist although the ledger has frames of that day: pairs of table and day, those
+    included that retention has dropped. Reads the ledger once.
     """
     async with read_only(connection):
         cursor = await connection.execute(
@@ -173,8 +173,7 @@ async def fetch_missing_partitions(connection: TrioConnection) -> list[tuple[str
             " WHERE NOT EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
             "  WHERE i.inhparent = to_regclass(t.name)"
             f"  AND right(c.relname, 8) = to_char({_EPOCH} + d.day::integer, 'YYYYMMDD'))"
-            " AND NOT EXISTS (SELECT FROM rl_partition_drops p WHERE p.table_name = t.name"
-            f"  AND p.day = {_EPOCH} + d.day::integer) ORDER BY d.day, t.name".encode(),
+            " ORDER BY d.day, t.name".encode(),
             {"day_us": DAY_US, "tables": _TABLES},
         )
         return await cursor.fetchall()

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from psycopg.rows import TupleRow, dict_row
 
+from collector.database._sessions import HOLDS_LOCK
 from collector.database._transactions import Pages, open_pages, read_only
 from collector.facts import TrackerStateFact
 from collector.postgres import TrioConnection
@@ -32,8 +33,8 @@ async def fetch_session_rows(
     """The row of one session, or of all, in order of their numbers."""
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(
-            "SELECT * FROM rl_orderbook_sessions WHERE %(id)s::integer IS NULL OR session_id = %(id)s"
-            " ORDER BY session_id",
+            f"SELECT *, {HOLDS_LOCK} AS is_recorder_alive FROM rl_orderbook_sessions"
+            " WHERE %(id)s::integer IS NULL OR session_id = %(id)s ORDER BY session_id".encode(),
             {"id": session_id},
         )
         return await cursor.fetchall()
@@ -68,6 +69,28 @@ async def fetch_batch_rows(
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(_BATCHES, (session_id, after, from_frame, PAGE_BATCHES))
         return await cursor.fetchall()
+
+
+async def fetch_state_frames(connection: TrioConnection, session_id: int) -> list[int]:
+    """The numbers of the frames after which a state of a session is stored, in order."""
+    cursor = await connection.execute(
+        "SELECT frame_number FROM rl_tracker_states WHERE session_id = %s ORDER BY frame_number",
+        (session_id,),
+    )
+    return [frame_number for (frame_number,) in await cursor.fetchall()]
+
+
+async def fetch_state_after(
+    connection: TrioConnection, session_id: int, frame_number: int
+) -> TrackerStateFact | None:
+    """The stored state after a frame; None without one."""
+    cursor = await connection.execute(
+        "SELECT frame_number, received_us, state FROM rl_tracker_states"
+        " WHERE session_id = %s AND frame_number = %s LIMIT 1",
+        (session_id, frame_number),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else TrackerStateFact(row[0], row[1], bytes(row[2]))
 
 
 async def fetch_tracker_state(

@@ -2,6 +2,7 @@
 Keeps the database in order: schema, partitions ahead of time, retention, sessions of dead recorders.
 
 - `_maintenance`: one task for the life of the service.
+- `_silent_sessions`: which sessions count as dead.
 - `_retention`: which partitions are old enough to go.
 - `_preflight`: whether a database is one to record into.
 """

@@ -9,6 +9,7 @@ Pure. Does not know PostgreSQL. Reads no clock. Starts no task.
 """
 
 from collector.rawblocks._block import (
+    FORMAT,
     BlockContent,
     DamagedBlock,
     RawBlock,
@@ -19,6 +20,7 @@ from collector.rawblocks._block import (
 from collector.rawblocks._dictionary import Lexicon, LexiconBuilder
 
 __all__ = [
+    "FORMAT",
     "BlockContent",
     "DamagedBlock",
     "Lexicon",

@@ -2,9 +2,14 @@
 
 from typing import Any
 
+from attrs import asdict
+
 from collector.protocol import Levels, format_contracts, format_dollars
+from collector.recording._findings import ADVICE, Findings
 from collector.recording._rebuild import RebuiltBook, iso_us
 from collector.recording._rederive import RederiveReport
+from collector.recording._session_report import SessionReport
+from collector.recording._verify import Verdict
 
 
 def book_as_json(book: RebuiltBook) -> dict[str, Any]:
@@ -62,6 +67,62 @@ def rederive_lines(report: RederiveReport) -> list[str]:
                 f"  {kind} rows: {counts.there} were there, {counts.derived} derived;"
                 f" {counts.missing} were missing or changed, {counts.extra} were extra or changed"
             )
+    return lines
+
+
+def report_as_json(report: SessionReport) -> dict[str, Any]:
+    """The report of a session, with what each finding means and the next step."""
+    values = asdict(report, filter=lambda attribute, _: attribute.name != "found")
+    return {**values, "is_good": report.is_good, **_findings_as_json(report.found)}
+
+
+def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
+    """What was found about the chain and the tables, without the sessions."""
+    return {
+        "entries": verdict.entries,
+        "head": verdict.head,
+        "notes": verdict.notes,
+        "is_good": not verdict.found.found,
+        **_findings_as_json(verdict.found),
+    }
+
+
+def report_lines(report: SessionReport) -> list[str]:
+    """The report of a session for a person."""
+    verdict = "good" if report.is_good else "NOT GOOD"
+    return [
+        f"session {report.session_id} {report.session_key} ({report.status}): {verdict};"
+        f" {report.frames} frames in {report.batches} batches, {report.gaps} recorded gaps",
+        *(f"  {note}" for note in report.notes),
+        *_finding_lines(report.found),
+    ]
+
+
+def verdict_lines(verdict: Verdict) -> list[str]:
+    """What was found about the chain and the tables, for a person."""
+    words = "NOT GOOD" if verdict.found.found else "good"
+    return [
+        f"chain and tables: {words}; {verdict.entries} entries, newest hash {verdict.head or '-'}",
+        *(f"  {note}" for note in verdict.notes),
+        *_finding_lines(verdict.found),
+    ]
+
+
+def _findings_as_json(findings: Findings) -> dict[str, Any]:
+    return {
+        "findings": [{**asdict(each), **asdict(ADVICE[each.kind])} for each in findings.found],
+        "findings_left_out": findings.left_out,
+    }
+
+
+def _finding_lines(findings: Findings) -> list[str]:
+    lines: list[str] = []
+    for kind in dict.fromkeys(finding.kind for finding in findings.found):
+        advice = ADVICE[kind]
+        lines += [f"  {finding.text}" for finding in findings.found if finding.kind is kind]
+        lines.append(f"    {kind}: {advice.meaning}. Next: {advice.next_step}.")
+    if findings.left_out:
+        lines.append(f"  and {findings.left_out} more")
     return lines
 
 

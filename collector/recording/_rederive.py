@@ -125,7 +125,7 @@ async def _derive(
             facts, counts = derivation.facts_of(content)
             if recorded.number == session.batches:
                 facts += derivation.last_facts()
-            batch = Batch(batches, content.frames, facts, counts, frames + 1, recorded.written_us)
+            batch = Batch(batches, content.frames, facts, counts, frames + 1, formed_us=recorded.written_us)
             await replacement.add(batch, ledger.add(recorded, batch))
         on_progress(session.session_id, batches, session.batches)
     if (batches, frames) != (session.batches, session.frames):

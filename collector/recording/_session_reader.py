@@ -5,6 +5,7 @@ Memory holds one page. Reading several pages of an active session happens in one
 that they are of one state of the database.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -15,7 +16,7 @@ from collector.database import LEDGER_NUMBERS, Pages, fetch_batch_rows, fetch_se
 from collector.errors import CollectorError
 from collector.facts import FRAME_COUNTS, FrameCounts, NoteKind, StreamFold, TrackerStateFact
 from collector.postgres import TrioConnection
-from collector.rawblocks import BlockContent, DamagedBlock, decode_block, hash_block
+from collector.rawblocks import FORMAT, BlockContent, DamagedBlock, decode_block, hash_block
 from collector.storage import RowKind, SessionOpening, ledger_hash, opening_of
 
 
@@ -181,6 +182,29 @@ class RecordedBatch:
             problems.append(
                 f"batch {self.number} begins with frame {self.first_frame}, not {frames_before + 1}"
             )
+        return problems
+
+    def as_json_text(self) -> str:
+        """The row as PostgreSQL's jsonb writes it: names by length and then by bytes."""
+        names = ("session_id", "first_batch", *LEDGER_NUMBERS)
+        values = {name: self.row[name] for name in names}
+        values |= {name: f"\\x{bytes(self.row[name]).hex()}" for name in ("block_hash", "hash")}
+        order = sorted(values, key=lambda name: (len(name), name))
+        return json.dumps({name: values[name] for name in order})
+
+    def block_problems(self, content: BlockContent) -> list[str]:
+        """Where the block's row, and the receive times in the ledger, are not those of the content."""
+        if not self.has_block:
+            return []
+        frames, row = content.frames, self.row
+        times_us = [frame.received_us for frame in frames] or [note.noted_us for note in content.notes]
+        problems: list[str] = []
+        if self.received_us != ((times_us[0], times_us[-1]) if frames else (None, None)):
+            problems.append(f"batch {self.number}: the ledger's receive times are not those of its frames")
+        columns = ("block_first_frame", "block_last_frame", "block_first_us", "block_last_us", "format")
+        expected = (self.first_frame, self.last_frame, times_us[0], times_us[-1], FORMAT)
+        if tuple(row[name] for name in columns) != expected:
+            problems.append(f"batch {self.number}: the row of its block does not describe its content")
         return problems
 
     def content(self) -> BlockContent:

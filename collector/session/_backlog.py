@@ -163,7 +163,9 @@ class Backlog:
         self._rows -= _row_count(facts)
         self._batches += 1
         self._next_frame += len(frames)
-        return Batch(self._batches, frames, facts, counts, self._next_frame, self.clock(), notes)
+        return Batch(
+            self._batches, frames, facts, counts, self._next_frame, formed_us=self.clock(), notes=notes
+        )
 
 
 def _row_count(facts: Sequence[Fact]) -> int:

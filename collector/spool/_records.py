@@ -87,7 +87,7 @@ def _decode_batch(rest: Sequence[msgspec.Raw]) -> Batch:
         facts,
         msgspec.msgpack.decode(counts, type=FrameCounts),
         msgspec.msgpack.decode(next_frame, type=int),
-        msgspec.msgpack.decode(formed_us, type=int),
+        formed_us=msgspec.msgpack.decode(formed_us, type=int),
         notes=msgspec.msgpack.decode(notes, type=list[StreamNote]),
     )
 

@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Final
 from uuid import UUID
 
-from attrs import frozen
+from attrs import field, frozen
 
 from collector.facts import Fact, FrameCounts, LastExact, ReceivedFrame, StreamNote
 from collector.storage._kinds import RowKind, rows_by_kind
@@ -61,7 +61,7 @@ class Batch:
     counts: FrameCounts
     next_frame: int
     """The number that the first frame of the next batch will have."""
-    formed_us: int
+    formed_us: int = field(kw_only=True)
     notes: Sequence[StreamNote] = ()
 
     @property

@@ -7,7 +7,7 @@ same text. See docs/proof.md.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from uuid import UUID
 
@@ -54,7 +54,7 @@ def entry_hash(before: str, entry: ChainEntry) -> bytes:
     The hash that an entry must have after the one before, whose hash is given in hexadecimal: for the first
     entry, the database's key.
     """
-    return _hash_of(
+    lines = (
         before,
         str(entry.entry_number),
         entry.kind,
@@ -63,6 +63,7 @@ def entry_hash(before: str, entry: ChainEntry) -> bytes:
         str(entry.entered_us),
         entry.content,
     )
+    return _hash_of(lines)
 
 
 def ledger_hash(before: bytes, session_key: UUID, numbers: Sequence[int | None], block_hash: bytes) -> bytes:
@@ -72,8 +73,8 @@ def ledger_hash(before: bytes, session_key: UUID, numbers: Sequence[int | None],
     `numbers` are its columns from `batch_number` to `written_us`, without `first_batch`.
     """
     values = ("" if number is None else str(number) for number in numbers)
-    return _hash_of(before.hex(), str(session_key), *values, block_hash.hex())
+    return _hash_of([before.hex(), str(session_key), *values, block_hash.hex()])
 
 
-def _hash_of(*lines: str) -> bytes:
+def _hash_of(lines: Iterable[str]) -> bytes:
     return hashlib.sha256("\n".join(lines).encode()).digest()

@@ -209,7 +209,8 @@ async def test_reader_reads_everything_and_changes_nothing(
     assert {text for text in allowed(owner_url, "alice") if "count(*)" not in text} == {
         call for call in functions(owner_url) if "rl_spans" in call or "rl_proofs_between" in call
     }
-    assert await _verify(reader_url) == await _verify(owner_url)
+    not_compared = "  tables, views and functions were not compared: this role may not make a schema\n"
+    assert await _verify(reader_url) == await _verify(owner_url) + not_compared
 
 
 async def test_defaults_stay_where_another_program_has_tables(owner_url: str) -> None:

@@ -63,7 +63,12 @@ def opening(**changes: Any) -> SessionOpening:  # noqa: ANN401 - fields of Sessi
 def batch_of(frames: FrameBatch, number: int = 1, facts: Sequence[Fact] | None = None) -> Batch:
     last = frames.frames[-1].number
     return Batch(
-        number, frames.frames, frames.facts if facts is None else facts, frames.counts, last + 1, RECEIVED_US
+        number,
+        frames.frames,
+        frames.facts if facts is None else facts,
+        frames.counts,
+        last + 1,
+        formed_us=RECEIVED_US,
     )
 
 

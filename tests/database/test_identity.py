@@ -39,7 +39,9 @@ def batches_of(session: SessionOpening, texts: tuple[str, ...] = TEXTS) -> list[
     for number, first in enumerate(range(0, len(frames), 3), 1):
         batch, facts = fold.process(frames[first : first + 3])
         batches.append(
-            Batch(number, batch.frames, facts, batch.counts, batch.frames[-1].number + 1, RECEIVED_US)
+            Batch(
+                number, batch.frames, facts, batch.counts, batch.frames[-1].number + 1, formed_us=RECEIVED_US
+            )
         )
     return batches
 

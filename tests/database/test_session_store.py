@@ -20,7 +20,7 @@ def batch(number: int, *tickers: str) -> Batch:
         for n in range(first, first + 200)
         for ticker in [tickers[n % len(tickers)]]
     ]
-    return Batch(number, frames, (), FrameCounts(deltas=200), first + 200, 0)
+    return Batch(number, frames, (), FrameCounts(deltas=200), first + 200, formed_us=0)
 
 
 async def test_frames_stay_verbatim_across_processes(database_url: str) -> None:

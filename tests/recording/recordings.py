@@ -15,7 +15,7 @@ from collector.database._markets import fetch_market_ids
 from collector.database._sessions import close_session, open_session
 from collector.facts import DECODER_VERSION, LastExact, ReceivedFrame
 from collector.postgres import open_connection
-from collector.recording import SessionReport, verify_sessions
+from collector.recording import SessionReport, verify_recording
 from collector.storage import (
     DAY_US,
     Batch,
@@ -103,7 +103,9 @@ async def write_recording(
             await write_batch(
                 connection,
                 session,
-                Batch(number, batch.frames, rows, batch.counts, next_frame, started_us, notes),
+                Batch(
+                    number, batch.frames, rows, batch.counts, next_frame, formed_us=started_us, notes=notes
+                ),
                 market_ids,
             )
         if ending is not None:
@@ -131,7 +133,7 @@ def drop_before(url: str, *parents: str, day: int) -> None:
 
 async def verify(url: str) -> list[SessionReport]:
     async with open_connection(url) as connection:
-        return await verify_sessions(connection, None, lambda report: None)
+        return (await verify_recording(connection)).sessions
 
 
 def invoke(url: str, *arguments: str) -> Result:
@@ -142,5 +144,5 @@ def invoke(url: str, *arguments: str) -> Result:
 def invoke_json(url: str, *arguments: str) -> dict[str, Any]:
     result = invoke(url, *arguments, "--json")
     assert result.exit_code == 0, result.output
-    found: dict[str, Any] = json.loads(result.stdout)
+    found: dict[str, Any] = json.loads(result.stdout.splitlines()[0])
     return found

@@ -25,7 +25,8 @@ def test_nothing_recorded_yet(database_url: str) -> None:
 
     for command, status in (("verify", 1), ("rederive", 0)):
         result = invoke(database_url, command)
-        assert (result.exit_code, result.stdout) == (status, "")
+        assert result.exit_code == status
+        assert "session " not in result.stdout
         assert "holds no sessions yet" in result.stderr
 
 

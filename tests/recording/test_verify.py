@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 from collector.database import PostgresSession, apply_schema
 from collector.facts import ReceivedFrame, StreamNote, command_note
 from collector.postgres import open_connection
-from collector.recording import SessionReport, verify_sessions
+from collector.recording import SessionReport, verify_recording
 from collector.storage import Batch, SessionEnding, ending_note, fold_of, opening_note
 from tests.database.test_batches import opening
 from tests.recording.recordings import START_US, TEXTS, TICKERS, at, execute, write_recording
@@ -27,7 +27,7 @@ RECORDING = flow(
 
 async def verify(url: str) -> list[SessionReport]:
     async with open_connection(url) as connection:
-        return await verify_sessions(connection, None, lambda report: None)
+        return (await verify_recording(connection)).sessions
 
 
 @pytest.mark.parametrize("sample_rate", [1, 7])
@@ -148,7 +148,9 @@ async def test_batches_without_frames_are_told_apart(database_url: str) -> None:
         for number, (run, notes) in enumerate(runs, 1):
             batch, rows = fold.process(run, notes)
             next_frame += len(run)
-            await link.write(Batch(number, run, rows, batch.counts, next_frame, START_US, notes))
+            await link.write(
+                Batch(number, run, rows, batch.counts, next_frame, formed_us=START_US, notes=notes)
+            )
         await link.end(ending)
 
     (report,) = await verify(database_url)

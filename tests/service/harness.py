@@ -24,7 +24,7 @@ from collector.clock import WallClock, system_clock
 from collector.config import Settings, read_settings
 from collector.postgres import open_connection
 from collector.rawblocks import BlockContent, decode_block
-from collector.recording import verify_sessions
+from collector.recording import verify_recording
 from collector.simulator import Simulator, SimulatorSettings, open_simulator
 from tests.recording.recordings import execute
 
@@ -123,7 +123,7 @@ async def record(simulation: SimulatorSettings, database_url: str, **changes: An
 async def assert_verified(database_url: str) -> None:
     """The recording proves itself, from the database alone."""
     async with open_connection(database_url) as connection:
-        reports = await verify_sessions(connection, None, lambda report: None)
+        reports = (await verify_recording(connection)).sessions
     assert reports
     assert [finding for report in reports for finding in report.findings] == []
 

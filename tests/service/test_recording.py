@@ -147,7 +147,7 @@ async def test_market_records(database_url: str) -> None:
                     found = query(
                         database_url,
                         "SELECT market_ticker FROM rl_markets WHERE record ->> 'ticker' = market_ticker"
-                        " AND record ? 'close_time' AND fetched_us > 0 ORDER BY 1",
+                        " AND record ->> 'close_time' IS NOT NULL AND noted_us > 0 ORDER BY 1",
                     )
     assert found == [(ticker,) for ticker in sorted(simulator.tickers)]
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from collector.cli import main
 from collector.postgres import open_connection
-from collector.recording import verify_sessions
+from collector.recording import verify_recording
 from collector.simulator import open_simulator
 from tests.maintenance.test_maintenance import COUNT_BY_TICKER, RECENT_BY_TICKER
 from tests.pgbouncer import open_pgbouncer
@@ -43,7 +43,7 @@ async def test_recording_into_a_schema(each_database_url: str, schema: str, is_p
             assert service.is_safe
     assert query(each_database_url, RELATIONS) == [(f'"{schema}"' if schema == "user" else schema,)]
     async with open_connection(each_database_url, schema=schema) as connection:
-        reports = await verify_sessions(connection, None, lambda report: None)
+        reports = (await verify_recording(connection)).sessions
     assert [report.findings for report in reports] == [[]]
     with psycopg.connect(change_url(each_database_url, options=f"-csearch_path={schema}")) as reader:
         counts = reader.execute(COUNT_BY_TICKER).fetchall()
@@ -64,7 +64,8 @@ async def test_two_recordings_in_one_database(database_url: str) -> None:
     for schema in ("one", "two"):
         result = await trio.to_thread.run_sync(invoke, database_url, schema, "verify", "--json")
         assert result.exit_code == 0, result.output
-        (report,) = map(json.loads, result.stdout.splitlines())
+        report, rest = map(json.loads, result.stdout.splitlines())
+        assert rest["is_good"]
         assert report["is_good"]
         keys = query(
             database_url, f"SELECT session_key::text, count(*) FROM {schema}.rl_orderbook_sessions GROUP BY 1"

@@ -168,12 +168,12 @@ async def test_change_behind_a_reader_that_takes_its_time(database_url: str, tmp
                 with program("schema", environ={"DATABASE_URL": database_url}, folder=newer) as applying:
                     status, lines = await end_of(applying)
                 assert (status, len(lines)) == (1, 1), lines
-                assert "while a table of it is used by process" in lines[0]
+                assert "cannot update the schema: process" in lines[0]
                 with program("run", environ=environ, folder=newer) as running:
                     starting = Service(url=f"http://127.0.0.1:{environ['PORT']}")
                     await trio.to_thread.run_sync(running.wait_for_line, "Listening on")
                     await wait_for_store(starting, "degraded")
-                    await _wait_for_reason(starting, "while a table of it is used by process")
+                    await _wait_for_reason(starting, "cannot update the schema: process")
                     await wait_for_batches(database_url, 5)
                     assert query(database_url, VERSIONS) == [(1, 1)]
                     reader.rollback()

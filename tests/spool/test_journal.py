@@ -36,7 +36,9 @@ def batches(count: int, frames_each: int = 3) -> list[Batch]:
             frames.append(ReceivedFrame(number, RECEIVED_US + number, text))
             number += 1
         folded = tracker.process(frames)
-        made.append(Batch(len(made) + 1, folded.frames, folded.facts, folded.counts, number, RECEIVED_US))
+        made.append(
+            Batch(len(made) + 1, folded.frames, folded.facts, folded.counts, number, formed_us=RECEIVED_US)
+        )
     return made
 
 
@@ -60,7 +62,7 @@ async def read_all(journal: Journal) -> list[Batch | SessionEnding]:
 
 def test_record_round_trip() -> None:
     """A batch comes back with its frames verbatim and every fact that becomes a row."""
-    for batch in [*batches(20), Batch(3, (), (), FrameCounts(), 9, RECEIVED_US)]:
+    for batch in [*batches(20), Batch(3, (), (), FrameCounts(), 9, formed_us=RECEIVED_US)]:
         data = encode_record(batch)
         decoded = decode_record(data[:16], data[16:])
         assert isinstance(decoded, Batch)
