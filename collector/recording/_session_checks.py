@@ -100,7 +100,11 @@ async def check_session(
                 shared.note_summary(batch)
         on_progress(session.session_id, report.batches, session.batches)
     report.ledger_hash = walk.hash.hex()
-    shared.unproven += walk.unproven
+    ended_us = session.row["ended_us"]
+    shared.unproven += [
+        (from_us, until_us if ended_us is None else min(until_us, ended_us))
+        for from_us, until_us in walk.unproven
+    ]
     _check_totals(session, walk)
     _check_markets(session, walk)
     await _check_ending(connection, session, entries, walk)

@@ -16,6 +16,7 @@ from collector.database._sessions import close_session, open_session
 from collector.facts import DECODER_VERSION, LastExact, ReceivedFrame
 from collector.postgres import open_connection
 from collector.recording import SessionReport, verify_recording
+from collector.recording._verify import Verdict
 from collector.storage import (
     DAY_US,
     Batch,
@@ -132,8 +133,12 @@ def drop_before(url: str, *parents: str, day: int) -> None:
 
 
 async def verify(url: str) -> list[SessionReport]:
+    return (await verify_all(url)).sessions
+
+
+async def verify_all(url: str, expected_hash: str = "") -> Verdict:
     async with open_connection(url) as connection:
-        return (await verify_recording(connection)).sessions
+        return await verify_recording(connection, expected_hash=expected_hash)
 
 
 def invoke(url: str, *arguments: str) -> Result:
