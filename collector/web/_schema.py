@@ -202,7 +202,8 @@ class DatabaseData(Struct, frozen=True):
     PostgreSQL, as the writers see it, and since when.
 
     `database` says which one it is. `repeated_batches` were written again after it had lost some, `losses`
-    counts how often that was not possible.
+    counts how often that was not possible. `chain_head` is the newest hash of its chain in hexadecimal, empty
+    until it is known.
     """
 
     phase: StorePhase
@@ -211,6 +212,7 @@ class DatabaseData(Struct, frozen=True):
     database: str
     repeated_batches: int
     losses: int
+    chain_head: str
 
 
 class FeedData(Struct, frozen=True):

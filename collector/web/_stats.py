@@ -252,6 +252,7 @@ def _database_data(state: RecorderState) -> schema.DatabaseData:
         database=store.database,
         repeated_batches=store.repeated_batches,
         losses=store.losses,
+        chain_head=store.chain_head,
     )
 
 

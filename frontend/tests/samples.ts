@@ -114,6 +114,7 @@ export function makeStats(change: Partial<StatsData> = {}): StatsData {
       database: "database 6f0c0d0e-0000-4000-8000-000000000001",
       repeated_batches: 0,
       losses: 0,
+      chain_head: "6f0c0d0e".repeat(8),
     },
     feeds: [
       { name: "feed-1", phase: "connected", reason: "", since: iso(NOON_MS - 1_800_000), markets: 3, attempts: 0 },

@@ -2,8 +2,8 @@
 Everything that can be changed in a database by SQL, one thing at a time: each is found.
 
 The changes are generated from the schema: for each column of each table one changed value, for each table one
-row that is deleted and one that is added. Whoever makes them switches foreign keys off, as a superuser can. A
-change that the database refuses even then counts as found.
+row that is deleted and one that is added. Foreign keys are switched off, as a superuser can do that. A change
+that the database refuses even then counts as found.
 """
 
 import uuid

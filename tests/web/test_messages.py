@@ -299,6 +299,7 @@ def test_stats_repeat_feeds_sessions_and_database() -> None:
     recorder.state.store.turn(StorePhase.AWAY, NOW_US, "connection refused")
     store = recorder.state.store
     store.database, store.repeated_batches, store.losses = "database 1", 3, 1
+    store.chain_head = "0b"
     recorder.state.feeds[0].connections = 4
     session.write_ms_last, session.write_ms_max = 3.14159, 90.0
     data = stats(recorder.state, 0)
@@ -309,6 +310,7 @@ def test_stats_repeat_feeds_sessions_and_database() -> None:
         "database": "database 1",
         "repeated_batches": 3,
         "losses": 1,
+        "chain_head": "0b",
     }
     assert data["feeds"] == [
         {

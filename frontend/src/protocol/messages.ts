@@ -245,9 +245,11 @@ export interface ClockData {
  * PostgreSQL, as the writers see it, and since when.
  *
  * `database` says which one it is. `repeated_batches` were written again after it had lost some, `losses`
- * counts how often that was not possible.
+ * counts how often that was not possible. `chain_head` is the newest hash of its chain in hexadecimal, empty
+ * until it is known.
  */
 export interface DatabaseData {
+  chain_head: string;
   database: string;
   losses: number;
   phase: StorePhase;

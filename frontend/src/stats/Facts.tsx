@@ -115,6 +115,9 @@ export function Integrity({ stats, health }: IntegrityProps) {
             <StateTag tone="waiting">none yet</StateTag>
           )}
         </Fact>
+        <Fact name="Newest hash" note="of the chain: kept elsewhere, it proves the recording up to now">
+          {stats.database.chain_head === "" ? "none yet" : <code className="hash">{stats.database.chain_head}</code>}
+        </Fact>
         <Fact name="Gaps">{formatCount(stats.gaps)}</Fact>
         <Fact name="Rejects">{formatCount(stats.rejects)}</Fact>
         <Fact name="Stale frames">{formatCount(stats.stales)}</Fact>
