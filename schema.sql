@@ -28,13 +28,13 @@ CREATE TABLE rl_database (
 
 INSERT INTO rl_database DEFAULT VALUES;
 
--- What can't be undone, in order: each opening and ending of a session, each drop and summary of retention, each rebuild
--- of rows, and what `verify --record` has proven. The hash of an entry covers the hash of the entry before it and all
+-- What can't be undone, in order: each opening and ending of a session, each batch that filled a hole in its ledger, each
+-- drop and summary of retention, each rebuild of rows, and what `verify --record` has proven. The hash of an entry covers the hash of the entry before it and all
 -- its own columns: see docs/proof.md. So the hash of the newest entry, kept elsewhere, proves all entries.
 CREATE TABLE rl_chain (
     entry_number    bigint PRIMARY KEY,         -- from 1 on, without a hole
     kind            text NOT NULL
-                    CHECK (kind IN ('opening', 'ending', 'presumed', 'rebuild', 'drop', 'summary', 'proof')),
+                    CHECK (kind IN ('opening', 'ending', 'presumed', 'late', 'rebuild', 'drop', 'summary', 'proof')),
     session_key     uuid,                       -- null: not about a session
     ledger_hash     bytea,                      -- of the newest row of the session's ledger; null without one
     content         text NOT NULL,              -- JSON; of an opening and an ending, word for word what the stream holds
@@ -319,8 +319,9 @@ CREATE TABLE rl_write_ledger (
     event_rows      integer NOT NULL,
     written_us      bigint NOT NULL,            -- when the batch was formed, by the recorder's clock
     block_hash      bytea NOT NULL,             -- SHA-256 of its raw block, dictionary included; empty without a block
-    hash            bytea NOT NULL,             -- SHA-256 over the hash of the row before it, the session's key, and all
-                                                -- columns above; of a summary: that of its last batch
+    hash            bytea NOT NULL,             -- SHA-256 over the hash of the row before it (by batch_number, when it was
+                                                -- written), the session's key, and all columns above; of a summary:
+                                                -- that of its last batch
     PRIMARY KEY (session_id, batch_number),
     CHECK (first_batch <= batch_number),
     CHECK (last_frame - first_frame + 1 = deltas + snapshots + trades + controls + stales + rejects)

@@ -7,7 +7,7 @@ Packages from the bottom up; each imports only from those above it here. A packa
 - `protocol`: what the exchange says and what we say to it.
 - `facts`: what received frames mean: facts, books, sequence numbers.
 - `subscriptions`: which commands are due on a connection.
-- `rawblocks`: frames, compressed and checksummed.
+- `rawblocks`: frames, compressed and hashed.
 - `storage`: batches, and one description of each kind of row.
 - `observe`: counts, statistics, logs. `live`: the live stream for browsers.
 - `exchange`: the WebSocket connection, signatures. `rest`: the REST API.

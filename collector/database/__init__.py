@@ -33,6 +33,7 @@ from collector.database._chain import (
     fetch_chain_head,
     fetch_database_row,
     fetch_entry,
+    fetch_late_hashes,
 )
 from collector.database._coverage import CoverageRows, CoverageSpan, fetch_coverage
 from collector.database._definitions import find_altered_definitions
@@ -124,6 +125,7 @@ __all__ = [
     "fetch_entry",
     "fetch_excuses",
     "fetch_first_start",
+    "fetch_late_hashes",
     "fetch_market_names",
     "fetch_missing_partitions",
     "fetch_newest_message",

@@ -6,14 +6,17 @@ answer was lost has committed, and nothing is written again. A transaction that 
 the insert wait for its outcome, so the ledger's answer is right at any moment.
 """
 
+import msgspec
+
+from collector.database._chain import append_entry
 from collector.database._copy import copy_rows
-from collector.database._ledger import Needed, StoredSession, enter_ledger
+from collector.database._ledger import Needed, StoredSession, enter_ledger, fetch_hash_before
 from collector.database._markets import store_noted_records
 from collector.database._sessions import add_joined_markets, count_batch
 from collector.database._transactions import in_transaction
 from collector.postgres import TrioConnection, translate_errors
 from collector.rawblocks import Lexicon, encode_block, hash_block
-from collector.storage import GAP, RAW_BLOCK, Batch, MarketIds, numbered_markets
+from collector.storage import GAP, RAW_BLOCK, Batch, EntryKind, MarketIds, numbered_markets
 
 
 async def fetch_last_lexicon(connection: TrioConnection, session_id: int) -> int:
@@ -54,10 +57,15 @@ async def write_batch(
         else None
     )
     rows = batch.rows
-    row = session.next_row(batch, b"" if block is None else hash_block(block.payload, lexicon.content))
+    block_hash = b"" if block is None else hash_block(block.payload, lexicon.content)
+    is_late = session.is_late(batch)
     with translate_errors():
         async with connection.transaction(force_rollback=is_trial):
             named = {ticker: market_ids[ticker] for ticker in sorted(numbered_markets(rows))}
+            before = session.hash
+            if is_late:
+                before = await fetch_hash_before(connection, session_id, batch.number)
+            row = session.row_of(batch, block_hash, before)
             needed = Needed(named, lexicon.number if is_lexicon_stored else 0)
             if not await enter_ledger(connection, session, batch, row, needed):
                 return False
@@ -69,7 +77,10 @@ async def write_batch(
                 await copy_rows(connection, RAW_BLOCK, [block], session_id=session_id, market_ids={})
             await store_noted_records(connection, batch.notes)
             await add_joined_markets(connection, session_id, batch.facts)
-            await count_batch(connection, session_id, batch, len(rows[GAP]))
+            await count_batch(connection, session_id, batch, len(rows[GAP]), is_late=is_late)
+            if is_late:
+                content = msgspec.json.encode({"batch_number": batch.number}).decode()
+                await append_entry(connection, EntryKind.LATE, session.key, row.hash, content)
     if not is_trial:
         session.advance(batch, row)
     return True

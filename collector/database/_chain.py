@@ -35,11 +35,19 @@ async def fetch_newest_entry(connection: TrioConnection, session_key: UUID) -> C
     """The newest entry about a session that changes its ledger or its end; None without any."""
     async with connection.cursor(row_factory=class_row(ChainEntry)) as cursor:
         await cursor.execute(
-            f"SELECT {_COLUMNS} FROM rl_chain WHERE session_key = %s AND kind <> 'proof'"
+            f"SELECT {_COLUMNS} FROM rl_chain WHERE session_key = %s AND kind NOT IN ('late', 'proof')"
             " ORDER BY entry_number DESC LIMIT 1".encode(),
             (session_key,),
         )
         return await cursor.fetchone()
+
+
+async def fetch_late_hashes(connection: TrioConnection, session_key: UUID) -> frozenset[bytes]:
+    """The hashes of the rows that filled holes in a session's ledger."""
+    cursor = await connection.execute(
+        "SELECT ledger_hash FROM rl_chain WHERE session_key = %s AND kind = 'late'", (session_key,)
+    )
+    return frozenset(bytes(ledger_hash) for (ledger_hash,) in await cursor.fetchall())
 
 
 def chain_pages(connection: TrioConnection, after_entry: int) -> Pages[ChainEntry]:

@@ -95,10 +95,17 @@ class StoredSession:
         is_same = (self.session_id, self.database) == (earlier.session_id, earlier.database)
         return is_same and self.last_batch >= earlier.last_batch
 
-    def next_row(self, batch: Batch, block_hash: bytes) -> LedgerRow:
-        """The row that comes next, of a batch whose block has this hash, empty without a block."""
+    def row_of(self, batch: Batch, block_hash: bytes, before: bytes) -> LedgerRow:
+        """
+        The row of a batch whose block has this hash, which is empty without a block; `before` is the hash of
+        the row before it.
+        """
         numbers = ledger_numbers(batch)
-        return LedgerRow(numbers, block_hash, ledger_hash(self.hash, self.key, numbers, block_hash))
+        return LedgerRow(numbers, block_hash, ledger_hash(before, self.key, numbers, block_hash))
+
+    def is_late(self, batch: Batch) -> bool:
+        """Whether a batch is not the next one: it is stored already, or fills a hole."""
+        return batch.number <= self.last_batch
 
     def advance(self, batch: Batch, row: LedgerRow) -> None:
         """Note that a batch was committed with this row."""
@@ -155,6 +162,17 @@ async def enter_ledger(
     await require_known_version(connection)
     await _require_same(connection, session, batch, row.block_hash)
     return False
+
+
+async def fetch_hash_before(connection: TrioConnection, session_id: int, batch_number: int) -> bytes:
+    """The hash of the row before that of a batch; empty without any. In the caller's transaction."""
+    cursor = await connection.execute(
+        "SELECT hash FROM rl_write_ledger WHERE session_id = %s AND batch_number < %s"
+        " ORDER BY batch_number DESC LIMIT 1",
+        (session_id, batch_number),
+    )
+    row = await cursor.fetchone()
+    return b"" if row is None else bytes(row[0])
 
 
 async def _require_same(

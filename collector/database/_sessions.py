@@ -82,23 +82,27 @@ async def _open_row(connection: TrioConnection, opening: SessionOpening) -> int:
 
 async def close_session(connection: TrioConnection, session: StoredSession, ending: SessionEnding) -> str:
     """
-    Store how a session ended, and enter it in the chain. May be repeated.
+    Store how a session ended, and enter it in the chain. May be repeated. Another process ends a session only
+    while that is active.
 
     Returns the newest hash of the chain. Raises StoreChanged when the session has another number now.
     """
     async with in_transaction(connection):
         cursor = await connection.execute(
-            "SELECT last_message_us FROM rl_orderbook_sessions WHERE session_id = %s AND session_key = %s"
-            " FOR UPDATE",
+            "SELECT last_message_us, status FROM rl_orderbook_sessions"
+            " WHERE session_id = %s AND session_key = %s FOR UPDATE",
             (session.session_id, session.key),
         )
         row = await cursor.fetchone()
         if row is None:
             raise StoreChanged(f"session {session.key} has another number in the database now")
-        if ending.last_frame is None and row[0] is not None:
+        last_message_us, status = row
+        is_presumed = ending.last_frame is None
+        if is_presumed and last_message_us is not None:
             # Another process can't know the last message; the database may.
-            ending = evolve(ending, ended_us=max(ending.ended_us, row[0]))
-        await _end(connection, session.session_id, session.key, ending)
+            ending = evolve(ending, ended_us=max(ending.ended_us, last_message_us))
+        if not is_presumed or status == "active":
+            await _end(connection, session.session_id, session.key, ending)
         return await fetch_chain_head(connection)
 
 
@@ -205,16 +209,24 @@ async def add_joined_markets(connection: TrioConnection, session_id: int, facts:
         )
 
 
-async def count_batch(connection: TrioConnection, session_id: int, batch: Batch, gap_rows: int) -> None:
-    """Add a batch to the counts of its session's row."""
+async def count_batch(
+    connection: TrioConnection, session_id: int, batch: Batch, gap_rows: int, *, is_late: bool
+) -> None:
+    """Add a batch to the counts of its session's row. A late one changes nothing about the session's end."""
     counts: Sequence[int] = (batch.counts.total, *batch.counts.values(), gap_rows, 1)
     changes = ", ".join(f"{name} = {name} + %s" for name in _COUNTS)
     last_message_us = batch.frames[-1].received_us if batch.frames else None
     await connection.execute(
         f"UPDATE rl_orderbook_sessions SET {changes},"
-        " last_message_us = COALESCE(%s::bigint, last_message_us),"
-        # Another recorder may have closed the session while our lock was lost for a moment.
-        " status = 'active', ended_us = NULL, end_reason = NULL, last_frame = NULL"
-        " WHERE session_id = %s".encode(),
+        # Of null and a number, GREATEST is the number.
+        " last_message_us = GREATEST(%s::bigint, last_message_us) WHERE session_id = %s".encode(),
         (*counts, last_message_us, session_id),
+    )
+    if is_late:
+        return
+    await connection.execute(
+        # Another recorder may have closed the session while our lock was lost for a moment.
+        "UPDATE rl_orderbook_sessions SET status = 'active', ended_us = NULL, end_reason = NULL,"
+        " close_code = NULL, last_frame = NULL WHERE session_id = %s AND status <> 'active'",
+        (session_id,),
     )

@@ -1,5 +1,5 @@
 """
-Raw blocks: runs of a session's stream, frames and notes, verbatim, compressed and checksummed.
+Raw blocks: runs of a session's stream, frames and notes, verbatim, compressed and hashed.
 
 Pure. Does not know PostgreSQL. Reads no clock. Starts no task.
 

@@ -1,5 +1,5 @@
 """
-Raw blocks: runs of a session's stream, verbatim, compressed and checksummed. Pure.
+Raw blocks: runs of a session's stream, verbatim, compressed and hashed. Pure.
 
 A block of format 2 is zstd, primed with a session's dictionary and the primer of `_primer`, over a
 MessagePack array of three things: the frames as `_elision` shortens them, their receive times, and the notes.

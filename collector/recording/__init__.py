@@ -6,7 +6,7 @@ Reads no clock. Starts no task.
 - `_session_reader`: a session's batches and frames, a page at a time. `_recording`: questions while it grows.
 - `_derivation`: the rows that raw frames must have led to. `_rederive`: replaces the stored ones.
 - `_verify`: checks everything. `_chain_checks`: entry by entry. `_session_checks`: a session, which
-  `_ledger_walk` goes through. `_row_checks`: rows without raw frames.
+  `_ledger_walk` goes through, and `_ledger_links` by its hashes. `_row_checks`: rows without raw frames.
 - `_findings`, `_session_report`: what a check has found. `_ledger_checks`: whether a ledger closes.
 - `_rebuild`: a book at an instant. `_coverage`: when books were exact. `_format`: reports as text and JSON.
   `_progress`: how far a long command is.

@@ -22,7 +22,8 @@ _EPOCH: Final = date(1970, 1, 1)
 class SessionEntries:
     """
     Where a session stands in the chain: the numbers of the entries that hold its opening and its newest
-    ending, the ledger hash of the newest entry, and the version of the meaning of its rows after a rebuild.
+    ending, the ledger hash of the newest entry, the version of the meaning of its rows after a rebuild, and
+    the hashes of rows that filled holes in its ledger.
     """
 
     opening: int | None = None
@@ -30,6 +31,7 @@ class SessionEntries:
     is_presumed: bool = False
     ledger_hash: bytes = b""
     rebuilt_version: int | None = None
+    late: set[bytes] = field(factory=set[bytes])
     proofs: list[int] = field(factory=list[int])
 
 
@@ -93,6 +95,9 @@ class ChainAccount:
                 session.is_presumed = entry.kind == EntryKind.PRESUMED
             case EntryKind.REBUILD:
                 session.rebuilt_version = int(json.loads(entry.content)["decoder_version"])
+            case EntryKind.LATE:
+                session.late.add(entry.ledger_hash or b"")
+                return
             case EntryKind.PROOF:
                 session.proofs.append(entry.entry_number)
                 return

@@ -8,7 +8,6 @@ The rows of the time between are left out of the comparison on both sides.
 
 from collections.abc import Iterable, Sequence
 from typing import Final
-from uuid import UUID
 
 from attrs import define, field
 
@@ -16,6 +15,7 @@ from collector.facts import Fact, FrameCounts, StreamFold, StreamNote, TrackerSt
 from collector.rawblocks import BlockContent
 from collector.recording._derivation import Derivation
 from collector.recording._findings import FindingKind
+from collector.recording._ledger_links import LedgerLinks
 from collector.recording._session_reader import (
     NotProven,
     RecordedBatch,
@@ -53,10 +53,10 @@ class LedgerWalk:
     dropped_days: frozenset[int]
     states: Sequence[int]
     records: dict[str, MarketRecord]
+    links: LedgerLinks
     derivation: Derivation | None = None
     totals: FrameCounts = field(factory=FrameCounts)
     rows: dict[RowKind, int] = field(factory=lambda: dict.fromkeys(KINDS, 0))
-    hash: bytes = b""
     last_us: int = 0
     """When the newest frame so far was received; at first the start of the session."""
     last_note: StreamNote | None = None
@@ -111,13 +111,13 @@ class LedgerWalk:
             self.report.find(FindingKind.LEDGER, problem, self.last_us, batch.received_us[0])
         if problems:
             self._lose(self.last_us)
-        elif not batch.is_summary and batch.hash_after(self.hash, UUID(self.session.key)) != batch.hash:
+        # After a hole nobody knows the hash of the row before.
+        if not self.links.add(batch) and not problems:
             self.report.find(
                 FindingKind.LEDGER,
                 f"batch {batch.number}: its row in the ledger is not what was written",
                 *batch.received_us,
             )
-        self.hash = batch.hash
 
     def _read(self, batch: RecordedBatch) -> BlockContent | None:
         """The content of a block, which is None where it is not there, or not what was written."""

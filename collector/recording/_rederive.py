@@ -17,6 +17,7 @@ from collector.database import (
     KindDifference,
     Replacement,
     append_entry,
+    fetch_late_hashes,
     ledger_numbers,
     set_decoder_version,
 )
@@ -24,6 +25,7 @@ from collector.errors import CollectorError
 from collector.facts import DECODER_VERSION
 from collector.postgres import TrioConnection, translate_errors
 from collector.recording._derivation import Derivation
+from collector.recording._ledger_links import LedgerLinks
 from collector.recording._progress import OnProgress, ignore_progress
 from collector.recording._session_reader import (
     NotProven,
@@ -112,7 +114,8 @@ async def _derive(
     connection: TrioConnection, session: RecordedSession, replacement: Replacement, on_progress: OnProgress
 ) -> "_Ledger":
     derivation: Derivation | None = None
-    ledger = _Ledger(UUID(session.key))
+    key = UUID(session.key)
+    ledger = _Ledger(LedgerLinks(key, await fetch_late_hashes(connection, key)))
     batches = frames = 0
     async for page in batch_pages(connection, session.session_id):
         for recorded in page:
@@ -144,19 +147,17 @@ class _Ledger:
     A ledger whose hashes follow from neither has been altered, and nothing is built on it.
     """
 
-    key: UUID
-    stored: bytes = b""
+    links: LedgerLinks
     derived: bytes = b""
     is_stored_sound: bool = True
     is_rebuilt: bool = False
 
     def add(self, recorded: RecordedBatch, derived: Batch) -> bytes:
         """Take in the next row. Returns the hash that it has with the derived counts. Raises NotProven."""
-        is_sound = recorded.hash_after(self.stored, self.key) == recorded.hash
+        is_sound = self.links.add(recorded)
         self.is_stored_sound = self.is_stored_sound and is_sound
-        self.stored = recorded.hash
         numbers = ledger_numbers(derived)
-        self.derived = ledger_hash(self.derived, self.key, numbers, recorded.block_hash)
+        self.derived = ledger_hash(self.derived, self.links.session_key, numbers, recorded.block_hash)
         self.is_rebuilt = self.is_rebuilt or self.derived != recorded.hash
         if self.is_rebuilt and not self.is_stored_sound:
             raise NotProven(f"batch {recorded.number}: the ledger's row is not what was written")

@@ -17,6 +17,7 @@ from collector.postgres import TrioConnection
 from collector.recording._chain_checks import ChainAccount, SessionEntries
 from collector.recording._derivation import BUCKET_US, Bucket, RowSums
 from collector.recording._findings import FindingKind
+from collector.recording._ledger_links import LedgerLinks
 from collector.recording._ledger_walk import LedgerWalk, dropped_block_days
 from collector.recording._progress import OnProgress
 from collector.recording._row_checks import check_rows
@@ -88,6 +89,7 @@ async def check_session(
         dropped_days=dropped_block_days(account.dropped),
         states=await fetch_state_frames(connection, session.session_id),
         records=shared.records,
+        links=LedgerLinks(UUID(session.key), frozenset(entries.late)),
     )
     async for page in batch_pages(connection, session.session_id):
         for batch in page:
@@ -99,7 +101,7 @@ async def check_session(
             if batch.is_summary:
                 shared.note_summary(batch)
         on_progress(session.session_id, report.batches, session.batches)
-    report.ledger_hash = walk.hash.hex()
+    report.ledger_hash = walk.links.hash.hex()
     ended_us = session.row["ended_us"]
     shared.unproven += [
         (from_us, until_us if ended_us is None else min(until_us, ended_us))
@@ -203,7 +205,7 @@ async def _check_ending(
             report.find(
                 FindingKind.ENDING, f"its {name} is {session.row[name]!r}, and {value!r} by its ending"
             )
-    if entries.ledger_hash != walk.hash:
+    if entries.ledger_hash != walk.links.hash:
         report.find(
             FindingKind.ENDING,
             "its ledger does not end with the row that it had at its end: batches are missing, or came later",
@@ -227,7 +229,7 @@ async def _check_ending(
 
 
 def _check_activity(session: RecordedSession, entries: SessionEntries, walk: LedgerWalk) -> None:
-    if entries.ending is not None and entries.ledger_hash == walk.hash:
+    if entries.ending is not None and entries.ledger_hash == walk.links.hash:
         walk.report.find(FindingKind.ENDING, "it counts as active, and the chain has its ending")
     for name in ("ended_us", "end_reason", "close_code", "last_frame"):
         if session.row[name] is not None:

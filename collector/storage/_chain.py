@@ -23,6 +23,8 @@ class EntryKind(StrEnum):
     """A session was ended by its recorder. The content is its ending, as in its stream."""
     PRESUMED = "presumed"
     """Another process has ended a session. Its recorder may still add batches and an ending of its own."""
+    LATE = "late"
+    """A batch has filled a hole in a session's ledger. `ledger_hash` is that of its row."""
     REBUILD = "rebuild"
     """`rederive` has changed counts of a session's ledger, and so its hashes."""
     DROP = "drop"

@@ -242,7 +242,7 @@ def test_verify_command(tmp_path: Path, database_url: str) -> None:
         verify._reader.join(5)
     report = json.loads(verify.lines[0])
     assert not report["is_good"]
-    assert "rows where the frames give" in report["findings"][0]
+    assert "rows where the frames give" in report["findings"][0]["text"]
     with program("verify", "--session", "9", environ=environ) as verify:
         assert verify.process.wait(60) == 1
 
