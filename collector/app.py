@@ -50,7 +50,6 @@ DRAIN_S_MAX: Final = 15.0
 """From the signal until what is left is given up to the writers' last flush; see railway.toml."""
 FLUSH_S_MAX: Final = 10.0
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-"""Looks of the discovery whose records wait for the database."""
 
 _log = get_logger("service")
 

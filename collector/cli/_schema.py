@@ -100,11 +100,9 @@ async def _move(connection: "TrioConnection") -> None:
         # A connection that has committed its write holds no lock any more.
         named = dict.fromkeys(f"process {each.pid} ({_name(each)})" for each in writers or seen)
         who = ", ".join(named) or "a connection that is closed by now"
-        users = (
-            "connections that write into these tables"
-            if writers
-            else ("rows were written into these tables while they were watched; connections that use them")
-        )
+        users = "connections that write into these tables"
+        if not writers:
+            users = "rows were written into these tables while they were watched; connections that use them"
         raise CollectorError(f"{users}: {who}. Stop the program that writes, and run this command again")
     await move_old_tables(connection, tables)
     click.echo(f"Moved to schema {OLD_SCHEMA}. To move them back, run these statements before")

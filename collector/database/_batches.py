@@ -10,7 +10,7 @@ import msgspec
 
 from collector.database._chain import append_entry
 from collector.database._copy import copy_rows
-from collector.database._ledger import Needed, StoredSession, enter_ledger, fetch_hash_before
+from collector.database._ledger import Needed, StoredSession, enter_ledger, fetch_last_row
 from collector.database._markets import store_noted_records
 from collector.database._sessions import add_joined_markets, count_batch
 from collector.database._transactions import in_transaction
@@ -64,7 +64,7 @@ async def write_batch(
             named = {ticker: market_ids[ticker] for ticker in sorted(numbered_markets(rows))}
             before = session.hash
             if is_late:
-                before = await fetch_hash_before(connection, session_id, batch.number)
+                _, before = await fetch_last_row(connection, session_id, before=batch.number)
             row = session.row_of(batch, block_hash, before)
             needed = Needed(named, lexicon.number if is_lexicon_stored else 0)
             if not await enter_ledger(connection, session, batch, row, needed):

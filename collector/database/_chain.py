@@ -10,7 +10,7 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
-from collector.database._transactions import Pages
+from collector.database._transactions import Pages, in_transaction
 from collector.postgres import TrioConnection
 from collector.storage import ChainEntry, EntryKind
 
@@ -83,7 +83,12 @@ async def fetch_database_row(connection: TrioConnection) -> tuple[str, int]:
 
 
 async def fetch_chain_head(connection: TrioConnection) -> str:
-    """The hash of the newest entry in hexadecimal; empty without any."""
-    cursor = await connection.execute("SELECT hash FROM rl_chain ORDER BY entry_number DESC LIMIT 1")
-    row = await cursor.fetchone()
+    """
+    The hash of the newest entry in hexadecimal; empty without any.
+
+    Raises StoreUnavailable and StoreRejected.
+    """
+    async with in_transaction(connection):
+        cursor = await connection.execute("SELECT hash FROM rl_chain ORDER BY entry_number DESC LIMIT 1")
+        row = await cursor.fetchone()
     return "" if row is None else bytes(row[0]).hex()

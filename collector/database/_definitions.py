@@ -48,35 +48,24 @@ _Definitions: TypeAlias = dict[str, tuple[str, str]]
 """By the name of what is defined: the relation or function that it belongs to, and its definition."""
 
 
-class _RolledBack(Exception):  # noqa: N818 - ends a transaction whose work is done
-    pass
-
-
 async def find_altered_definitions(connection: TrioConnection) -> list[str] | None:
     """
     What is not as in the shipped schema, in words; None where this role may not make a schema to compare.
 
     Raises StoreUnavailable and StoreRejected.
     """
-    shipped: _Definitions = {}
-    restored: _Definitions = {}
-    found: _Definitions = {}
     with translate_errors():
         cursor = await connection.execute(
             "SELECT has_database_privilege(current_database(), 'CREATE') AND NOT pg_is_in_recovery()"
         )
         if await cursor.fetchone() != (True,):
             return None
-        try:
-            async with connection.transaction():
-                found = await _describe(connection)
-                await _make_shipped(connection)
-                shipped = await _describe(connection)
-                await _restore_views(connection)
-                restored = await _describe(connection)
-                raise _RolledBack
-        except _RolledBack:
-            pass
+        async with connection.transaction(force_rollback=True):
+            found = await _describe(connection)
+            await _make_shipped(connection)
+            shipped = await _describe(connection)
+            await _restore_views(connection)
+            restored = await _describe(connection)
     # Others may have tables and functions of their own beside ours.
     own = {relation for relation, _ in shipped.values()}
     findings: list[str] = []

@@ -18,7 +18,7 @@ from attrs import define, frozen
 from collector.database._identity import DatabaseIdentity
 from collector.database._schema import known_version, require_known_version
 from collector.errors import LedgerConflict, StoreChanged
-from collector.facts import FRAME_COUNTS, FrameCounts
+from collector.facts import FRAME_COUNTS
 from collector.postgres import TrioConnection
 from collector.rawblocks import DamagedBlock, decode_block
 from collector.storage import KINDS, Batch, ledger_hash
@@ -164,15 +164,21 @@ async def enter_ledger(
     return False
 
 
-async def fetch_hash_before(connection: TrioConnection, session_id: int, batch_number: int) -> bytes:
-    """The hash of the row before that of a batch; empty without any. In the caller's transaction."""
+async def fetch_last_row(
+    connection: TrioConnection, session_id: int, *, before: int | None = None
+) -> tuple[int, bytes]:
+    """
+    The number and the hash of the last row of a session's ledger, or of the last one before a batch, in the
+    caller's transaction. 0 and nothing without any.
+    """
     cursor = await connection.execute(
-        "SELECT hash FROM rl_write_ledger WHERE session_id = %s AND batch_number < %s"
+        "SELECT batch_number, hash FROM rl_write_ledger WHERE session_id = %(id)s"
+        " AND (%(before)s::integer IS NULL OR batch_number < %(before)s)"
         " ORDER BY batch_number DESC LIMIT 1",
-        (session_id, batch_number),
+        {"id": session_id, "before": before},
     )
-    row = await cursor.fetchone()
-    return b"" if row is None else bytes(row[0])
+    batch_number, last_hash = await cursor.fetchone() or (0, b"")
+    return batch_number, bytes(last_hash)
 
 
 async def _require_same(
@@ -214,11 +220,11 @@ def ledger_numbers(batch: Batch) -> tuple[int | None, ...]:
     """Values for the columns LEDGER_NUMBERS."""
     return (
         *(batch.number, batch.first_frame, batch.last_frame, *batch.received_us),
-        *counts_of(batch.counts, batch.row_counts),
+        *counts_of(batch),
         batch.formed_us,
     )
 
 
-def counts_of(frames: FrameCounts, row_counts: tuple[int, ...]) -> tuple[int, ...]:
+def counts_of(batch: Batch) -> tuple[int, ...]:
     """Values for the columns LEDGER_COUNTS."""
-    return (*frames.values(), *row_counts)
+    return (*batch.counts.values(), *(len(facts) for facts in batch.rows.values()))

@@ -84,23 +84,23 @@ async def fetch_state_after(
     connection: TrioConnection, session_id: int, frame_number: int
 ) -> TrackerStateFact | None:
     """The stored state after a frame; None without one."""
-    cursor = await connection.execute(
-        "SELECT frame_number, received_us, state FROM rl_tracker_states"
-        " WHERE session_id = %s AND frame_number = %s LIMIT 1",
-        (session_id, frame_number),
-    )
-    row = await cursor.fetchone()
-    return None if row is None else TrackerStateFact(row[0], row[1], bytes(row[2]))
+    return await _fetch_state(connection, "session_id = %s AND frame_number = %s", session_id, frame_number)
 
 
 async def fetch_tracker_state(
     connection: TrioConnection, session_id: int, at_us: int
 ) -> TrackerStateFact | None:
     """The newest stored state of a session whose frame was received by then; None without any."""
+    return await _fetch_state(connection, "session_id = %s AND received_us <= %s", session_id, at_us)
+
+
+async def _fetch_state(
+    connection: TrioConnection, condition: str, *arguments: int
+) -> TrackerStateFact | None:
     cursor = await connection.execute(
-        "SELECT frame_number, received_us, state FROM rl_tracker_states"
-        " WHERE session_id = %s AND received_us <= %s ORDER BY frame_number DESC LIMIT 1",
-        (session_id, at_us),
+        f"SELECT frame_number, received_us, state FROM rl_tracker_states WHERE {condition}"
+        " ORDER BY frame_number DESC LIMIT 1".encode(),
+        arguments,
     )
     row = await cursor.fetchone()
     return None if row is None else TrackerStateFact(row[0], row[1], bytes(row[2]))

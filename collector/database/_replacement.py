@@ -71,7 +71,7 @@ class Replacement:
                 table=f"pg_temp.new_{kind.name}",
             )
         await add_joined_markets(self.connection, self.session_id, batch.facts)
-        values = (batch.number, *counts_of(batch.counts, batch.row_counts), ledger_hash)
+        values = (batch.number, *counts_of(batch), ledger_hash)
         await self._execute(
             f"INSERT INTO pg_temp.new_ledger VALUES ({', '.join(['%s'] * len(values))})", *values
         )

@@ -5,7 +5,8 @@ An empty database gets `schema.sql`. Any other gets the migrations that it lacks
 newer version is left as it is: it says itself which programs it is still for.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -103,16 +104,11 @@ async def apply_schema(connection: TrioConnection) -> int:
     StoreUnsuitable where the database is for newer programs only.
     """
     schema, program = read_schema(), known_version()
-    with translate_errors():
-        try:
-            async with connection.transaction():
-                return await _apply(connection, schema, program)
-        except psycopg.errors.LockNotAvailable as error:
-            raise StoreUnavailable(await _who_holds_it_up(connection)) from error
+    async with _changing(connection):
+        return await _apply(connection, schema, program)
 
 
 async def _apply(connection: TrioConnection, schema: str, program: int) -> int:
-    await connection.execute(f"SET LOCAL lock_timeout = {LOCK_MS_MAX}".encode())
     await require_known_version(connection)
     found = await fetch_schema_version(connection)
     if found is not None and found.version >= program:
@@ -138,20 +134,27 @@ async def protect(connection: TrioConnection) -> int:
 
     Gives up after LOCK_MS_MAX where somebody uses a table that has to be changed: StoreUnavailable then.
     """
-    with translate_errors():
-        try:
-            return await _protect(connection)
-        except psycopg.errors.LockNotAvailable as error:
-            raise StoreUnavailable(await _who_holds_it_up(connection)) from error
-
-
-async def _protect(connection: TrioConnection) -> int:
-    async with connection.transaction():
-        await connection.execute(f"SET LOCAL lock_timeout = {LOCK_MS_MAX}".encode())
+    async with _changing(connection):
         # Twice: if rl_reader has too many rights, the first call revokes all, and the second grants its own.
         cursor = await connection.execute("SELECT rl_protect() + rl_protect()")
         row = await cursor.fetchone()
     return 0 if row is None else int(row[0])
+
+
+@asynccontextmanager
+async def _changing(connection: TrioConnection) -> AsyncGenerator[None]:
+    """
+    A transaction that changes tables, and waits at most LOCK_MS_MAX for each lock.
+
+    Raises StoreUnavailable that names who holds it up, and what PostgreSQL or the network answers.
+    """
+    with translate_errors():
+        try:
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL lock_timeout = {LOCK_MS_MAX}".encode())
+                yield
+        except psycopg.errors.LockNotAvailable as error:
+            raise StoreUnavailable(await _who_holds_it_up(connection)) from error
 
 
 async def _who_holds_it_up(connection: TrioConnection) -> str:

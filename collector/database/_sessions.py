@@ -9,7 +9,7 @@ from psycopg.rows import class_row
 
 from collector.database._chain import append_entry, fetch_chain_head, fetch_newest_entry
 from collector.database._identity import fetch_identity
-from collector.database._ledger import StoredSession
+from collector.database._ledger import StoredSession, fetch_last_row
 from collector.database._schema import require_known_version
 from collector.database._transactions import in_transaction
 from collector.errors import StoreChanged
@@ -44,22 +44,11 @@ async def open_session(connection: TrioConnection, opening: SessionOpening) -> S
         await require_known_version(connection)
         database = await fetch_identity(connection)
         session_id = await _open_row(connection, opening)
-        last_batch, ledger_hash = await _newest_batch(connection, session_id)
+        last_batch, ledger_hash = await fetch_last_row(connection, session_id)
         if await fetch_newest_entry(connection, opening.key) is None:
             content = opening_note(opening).content
             await append_entry(connection, EntryKind.OPENING, opening.key, ledger_hash, content)
     return StoredSession(opening.key, session_id, database, last_batch, ledger_hash)
-
-
-async def _newest_batch(connection: TrioConnection, session_id: int) -> tuple[int, bytes]:
-    """The number and the hash of the newest row of a session's ledger; 0 and nothing without any."""
-    cursor = await connection.execute(
-        "SELECT batch_number, hash FROM rl_write_ledger WHERE session_id = %s"
-        " ORDER BY batch_number DESC LIMIT 1",
-        (session_id,),
-    )
-    batch_number, ledger_hash = await cursor.fetchone() or (0, b"")
-    return batch_number, bytes(ledger_hash)
 
 
 async def _open_row(connection: TrioConnection, opening: SessionOpening) -> int:
@@ -119,7 +108,7 @@ async def _end(connection: TrioConnection, session_id: int, key: UUID, ending: S
             session_id,
         ),
     )
-    _, ledger_hash = await _newest_batch(connection, session_id)
+    _, ledger_hash = await fetch_last_row(connection, session_id)
     kind = EntryKind.PRESUMED if ending.last_frame is None else EntryKind.ENDING
     content = ending_content(ending)
     newest = await fetch_newest_entry(connection, key)

@@ -32,7 +32,6 @@ class SessionEntries:
     ledger_hash: bytes = b""
     rebuilt_version: int | None = None
     late: set[bytes] = field(factory=set[bytes])
-    proofs: list[int] = field(factory=list[int])
 
 
 @define
@@ -56,6 +55,10 @@ class ChainAccount:
         for entry in entries:
             self._check(entry)
             self._note(entry)
+
+    def dropped_days(self, table: str) -> frozenset[int]:
+        """The days whose partition of a table retention has dropped."""
+        return frozenset(day for name, day in self.dropped if name == table)
 
     def finish(self, newest_entry: int) -> None:
         """All entries were taken in; the database says which number the newest one has."""
@@ -99,7 +102,6 @@ class ChainAccount:
                 session.late.add(entry.ledger_hash or b"")
                 return
             case EntryKind.PROOF:
-                session.proofs.append(entry.entry_number)
                 return
             case _:
                 raise ValueError("it is about no session")

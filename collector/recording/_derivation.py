@@ -74,12 +74,6 @@ class Derivation:
         """Continue with the fold of a stored state, after frames that could not be read."""
         self._fold = fold
 
-    def fold(self, content: BlockContent) -> FrameCounts:
-        """Fold the next run of the stream. Returns the number of its frames by kind."""
-        facts, counts = self.facts_of(content)
-        self.add(facts)
-        return counts
-
     def add(self, facts: Iterable[Fact], times: int = 1) -> None:
         """Count the rows of facts; with -1, take them back."""
         _add_rows(self.rows, facts, times)

@@ -28,7 +28,6 @@ class FindingKind(StrEnum):
     BLOCK = "block"
     COUNTS = "counts"
     ROWS = "rows"
-    PROOF = "proof"
     DECODER = "decoder"
     STRAY_ROWS = "stray_rows"
     DICTIONARY = "dictionary"
@@ -87,9 +86,6 @@ ADVICE: Final[dict[FindingKind, Advice]] = {
     FindingKind.COUNTS: Advice("a count is not what the data adds up to", _REDERIVE),
     FindingKind.ROWS: Advice(
         "rows of this time were changed, removed or added: what is read from them is wrong", _REDERIVE
-    ),
-    FindingKind.PROOF: Advice(
-        "rows of a day that was proven before have changed since", "restore a backup from after that proof"
     ),
     FindingKind.DECODER: Advice(
         "the rows follow another version of the meaning of frames, and were not compared", _REDERIVE

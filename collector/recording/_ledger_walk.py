@@ -28,7 +28,6 @@ from collector.storage import (
     DAY_US,
     KIND_BY_FACT,
     KINDS,
-    RAW_BLOCK,
     MarketRecord,
     RowKind,
     SessionOpening,
@@ -199,11 +198,6 @@ class LedgerWalk:
             if type(fact) in KIND_BY_FACT and (not self.unproven or self.is_proven(_time_of(fact)))
         ]
         self.derivation.add(self._recent)
-
-
-def dropped_block_days(dropped: Iterable[tuple[str, int]]) -> frozenset[int]:
-    """The days whose raw blocks retention has dropped."""
-    return frozenset(day for table, day in dropped if table == RAW_BLOCK.table)
 
 
 def _time_of(fact: Fact) -> int:

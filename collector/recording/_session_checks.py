@@ -18,7 +18,7 @@ from collector.recording._chain_checks import ChainAccount, SessionEntries
 from collector.recording._derivation import BUCKET_US, Bucket, RowSums
 from collector.recording._findings import FindingKind
 from collector.recording._ledger_links import LedgerLinks
-from collector.recording._ledger_walk import LedgerWalk, dropped_block_days
+from collector.recording._ledger_walk import LedgerWalk
 from collector.recording._progress import OnProgress
 from collector.recording._row_checks import check_rows
 from collector.recording._session_reader import RecordedBatch, RecordedSession, batch_pages
@@ -28,6 +28,7 @@ from collector.storage import (
     DELTA,
     GAP,
     KINDS,
+    RAW_BLOCK,
     SNAPSHOT,
     MarketRecord,
     RowKind,
@@ -86,7 +87,7 @@ async def check_session(
         session,
         report,
         opening,
-        dropped_days=dropped_block_days(account.dropped),
+        dropped_days=account.dropped_days(RAW_BLOCK.table),
         states=await fetch_state_frames(connection, session.session_id),
         records=shared.records,
         links=LedgerLinks(UUID(session.key), frozenset(entries.late)),
@@ -291,9 +292,7 @@ def _dropped_days(
     last_day = (session.row["last_message_us"] or session.started_us) // DAY_US
     dropped: dict[RowKind, frozenset[int]] = {}
     for kind in KINDS:
-        days = frozenset(
-            day for table, day in account.dropped if table == kind.table and first_day <= day <= last_day
-        )
+        days = frozenset(d for d in account.dropped_days(kind.table) if first_day <= d <= last_day)
         if days:
             dropped[kind] = days
             report.notes.append(

@@ -7,8 +7,8 @@ sees one state of the database. What retention has dropped is known from the cha
 missing is a finding.
 """
 
+import hashlib
 from collections.abc import Callable
-from typing import Final
 
 from attrs import define, field
 
@@ -29,9 +29,6 @@ from collector.recording._session_checks import Shared, check_session
 from collector.recording._session_reader import fetch_sessions
 from collector.recording._session_report import SessionReport, utc_date
 from collector.storage import DAY_US, MarketRecord
-
-_NAMED_MAX: Final = 3
-"""Markets of one kind of finding that are named."""
 
 
 @define
@@ -93,7 +90,7 @@ async def verify_recording(
         _, newest_entry = await fetch_database_row(connection)
         account.finish(newest_entry)
         if session_id is None:
-            _find_missing_sessions(account, [s.key for s in await fetch_sessions(connection, None)])
+            await _find_missing_sessions(connection, account, verdict)
             _check_summaries(account, shared)
             _check_records(verdict, shared, await fetch_records(connection))
     for finding in account.findings.found:
@@ -109,20 +106,20 @@ async def _take_in(connection: TrioConnection, account: ChainAccount) -> None:
         account.add(entries)
 
 
-def _find_missing_sessions(account: ChainAccount, keys: list[str]) -> None:
-    there = set(keys)
-    for key in account.sessions:
-        if str(key) not in there:
-            account.findings.add(
-                Finding(
-                    FindingKind.SESSION_MISSING, f"session {key} is in the chain, and not in the database"
-                )
-            )
+async def _find_missing_sessions(connection: TrioConnection, account: ChainAccount, verdict: Verdict) -> None:
+    """The sessions of the chain are there: those that were checked, and those that have opened meanwhile."""
+    checked = {report.session_key for report in verdict.sessions}
+    unseen = [str(key) for key in account.sessions if str(key) not in checked]
+    there = {session.key for session in await fetch_sessions(connection, None)} if unseen else set[str]()
+    for key in unseen:
+        if key not in there:
+            text = f"session {key} is in the chain, and not in the database"
+            account.findings.add(Finding(FindingKind.SESSION_MISSING, text))
 
 
 def _check_summaries(account: ChainAccount, shared: Shared) -> None:
     """The summaries in the ledger are those that retention has made."""
-    nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    nothing = hashlib.sha256().hexdigest()
     for day in sorted(account.summaries.keys() | shared.summaries.keys()):
         there = shared.summaries[day].hexdigest() if day in shared.summaries else nothing
         if account.summaries.get(day) != there:

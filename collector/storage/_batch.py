@@ -85,11 +85,6 @@ class Batch:
         return rows_by_kind(self.facts)
 
     @property
-    def row_counts(self) -> tuple[int, ...]:
-        """The number of its rows of each kind, in the order of KINDS."""
-        return tuple(len(facts) for facts in self.rows.values())
-
-    @property
     def days(self) -> set[int]:
         """Days since 1970 UTC of its frames and notes, and of the deltas that are summed into its rows."""
         times_us = {frame.received_us for frame in self.frames} | {note.noted_us for note in self.notes}

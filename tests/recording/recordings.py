@@ -51,10 +51,12 @@ TEXTS = (
 """An audit that agrees (number 6), a gap (7 and 8), and A's recovery from it (number 10)."""
 
 
-def at(*texts: str, first: int = 1, start_us: int = START_US) -> list[ReceivedFrame]:
-    """Frames a second apart, the first one a second after the start."""
+def at(
+    *texts: str, first: int = 1, start_us: int = START_US, step_us: int = SECOND_US
+) -> list[ReceivedFrame]:
+    """Frames a step apart, the first one a step after the start."""
     return [
-        ReceivedFrame(number, start_us + number * SECOND_US, text) for number, text in enumerate(texts, first)
+        ReceivedFrame(number, start_us + number * step_us, text) for number, text in enumerate(texts, first)
     ]
 
 

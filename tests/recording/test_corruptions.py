@@ -134,9 +134,7 @@ def hours_of_frames() -> list[ReceivedFrame]:
     texts = [subscribed_text("orderbook_delta", 1), snapshot_text("A", 1, yes=levels, clock=5)]
     texts.append(snapshot_text("A", 3, yes=levels, command_id=9, clock=5))
     texts += [delta_text("A", seq, "0.4500", "1.00", clock=seq + 2) for seq in range(4, 14)]
-    return [
-        ReceivedFrame(number, START_US + number * HOUR_THIRD_US, text) for number, text in enumerate(texts, 1)
-    ]
+    return at(*texts, step_us=HOUR_THIRD_US)
 
 
 @pytest.fixture

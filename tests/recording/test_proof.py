@@ -163,7 +163,7 @@ def three_hours() -> list[ReceivedFrame]:
     """A snapshot, and a delta every ten minutes for three hours."""
     texts = [subscribed_text("orderbook_delta", 1), snapshot_text("A", 1, yes={"0.4500": "10.00"})]
     texts += [delta_text("A", seq, "0.4500", "1.00") for seq in range(2, 20)]
-    return [ReceivedFrame(n, START_US + n * STEP_US, text) for n, text in enumerate(texts, 1)]
+    return at(*texts, step_us=STEP_US)
 
 
 async def test_a_damaged_block_hides_nothing_else(database_url: str) -> None:

@@ -9,6 +9,7 @@ from tests.recording.recordings import (
     DAY,
     SECOND_US,
     START_US,
+    at,
     drop_before,
     execute,
     invoke,
@@ -25,7 +26,7 @@ def hours_of_frames() -> list[ReceivedFrame]:
     """A snapshot, and then a delta every twenty minutes for four hours."""
     texts = [subscribed_text("orderbook_delta", 1), snapshot_text("A", 1, yes={"0.4500": "10.00"})]
     texts += [delta_text("A", seq, "0.4500", "1.00") for seq in range(2, 13)]
-    return [ReceivedFrame(number, START_US + number * STEP_US, text) for number, text in enumerate(texts, 1)]
+    return at(*texts, step_us=STEP_US)
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def _check_ledger(session: TwinSession) -> Iterator[str]:
 def _check_rows(session: TwinSession, sample_rate: int) -> Iterator[str]:
     """The rows are what the frames give."""
     derivation = Derivation(session.opening)
-    derivation.fold(session.stream)
+    derivation.add(derivation.facts_of(session.stream)[0])
     has_died = session.ending is not None and session.ending.reason.startswith("recorder_died")
     recorded = RowSums()
     for fact in session.facts:
